@@ -1,0 +1,64 @@
+package store
+
+import "time"
+
+// Client is an OAuth client that was registered through the API; those of the config are not in the store.
+type Client struct {
+	ID                  string        `json:"id"`
+	Name                string        `json:"name"`
+	SecretHash          string        `json:"secret_hash,omitempty"` // HashSecret; empty for a public client
+	Public              bool          `json:"public,omitempty"`
+	Grants              []string      `json:"grants,omitempty"`
+	Scopes              []string      `json:"scopes,omitempty"` // what it may ask for; empty: every scope that is not restricted
+	RedirectURIs        []string      `json:"redirect_uris,omitempty"`
+	FirstParty          bool          `json:"first_party,omitempty"`
+	ResourceServer      bool          `json:"resource_server,omitempty"` // may introspect every token
+	AccessTokenLifetime time.Duration `json:"access_token_lifetime,omitempty"`
+	UserID              string        `json:"user_id,omitempty"` // its owner; empty: the operator
+	Disabled            bool          `json:"disabled,omitempty"`
+	CreatedAt           time.Time     `json:"created_at"`
+	UpdatedAt           time.Time     `json:"updated_at"`
+
+	// TokensNotBefore kills the tokens that were issued until then: it is set when the client is disabled.
+	TokensNotBefore time.Time `json:"tokens_not_before,omitzero"`
+}
+
+// Client returns the client with that ID, or [ErrNotFound].
+func (r *Records) Client(id string) (*Client, error) {
+	var c Client
+	if err := r.get(r.key(kindClient, id), &c); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// PutClient creates or replaces a client. Disabling one ends its tokens.
+func (r *Records) PutClient(c *Client) error {
+	c.UpdatedAt = r.now
+	if c.CreatedAt.IsZero() {
+		c.CreatedAt = r.now
+	}
+	if c.Disabled {
+		c.TokensNotBefore = r.now
+		if err := r.revoke(Revocation{Kind: RevokedClient, ID: c.ID}); err != nil {
+			return err
+		}
+	}
+	return r.put(r.key(kindClient, c.ID), c, time.Time{})
+}
+
+// DeleteClient removes a client, which ends its tokens. It answers [ErrNotFound] when there is none.
+func (r *Records) DeleteClient(id string) error {
+	if _, err := r.Client(id); err != nil {
+		return err
+	}
+	if err := r.revoke(Revocation{Kind: RevokedClient, ID: id}); err != nil {
+		return err
+	}
+	return r.tx.Delete(r.key(kindClient, id))
+}
+
+// Clients calls fn with every client, sorted by ID, after the one named (empty: from the first). [ErrStop] ends it.
+func (r *Records) Clients(after string, fn func(Client) error) error {
+	return scan(r, r.list(kindClient), after, fn)
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Records are the typed records of an issuer within one transaction. They are valid until the function that received
+// them returns.
+type Records struct {
+	tx     Tx
+	prefix []byte // the issuer's name and a slash: one engine may serve more than one issuer
+	now    time.Time
+
+	revoked []Revocation // to be told to the set in memory once the transaction is on disk
+}
+
+// Now is the one time of this transaction.
+func (r *Records) Now() time.Time { return r.now }
+
+// Kinds of keys. A key is the issuer's name, a slash, the kind, a slash, and what identifies the record.
+const (
+	kindSchema        = "schema"
+	kindClient        = "client"
+	kindToken         = "token"
+	kindTokenByClient = "token-client"
+	kindTokenByUser   = "token-user"
+	kindRevocation    = "revoked"
+	kindKey           = "key"
+)
+
+// key builds a key. Parts come from outside (client identifiers do), so that a slash in one must not make it another
+// record's key: parts after the kind are escaped.
+func (r *Records) key(kind string, parts ...string) []byte {
+	k := make([]byte, 0, len(r.prefix)+len(kind)+64)
+	k = append(k, r.prefix...)
+	k = append(k, kind...)
+	for _, part := range parts {
+		k = append(k, '/')
+		k = appendEscaped(k, part)
+	}
+	return k
+}
+
+// list is the prefix of all keys of a kind, narrowed to those that begin with parts.
+func (r *Records) list(kind string, parts ...string) []byte {
+	return append(r.key(kind, parts...), '/')
+}
+
+func appendEscaped(dst []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '/':
+			dst = append(dst, "%2F"...)
+		case '%':
+			dst = append(dst, "%25"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+func (r *Records) get(key []byte, into any) error {
+	value, err := r.tx.Get(key)
+	if err != nil {
+		return err
+	}
+	return decode(key, value, into)
+}
+
+func (r *Records) put(key []byte, record any, expires time.Time) error {
+	value, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("store: encoding %q: %w", key, err)
+	}
+	ttl, err := r.ttl(expires)
+	if err != nil {
+		return err
+	}
+	return r.tx.Put(key, value, ttl)
+}
+
+// errExpired is answered to an attempt to write what is over already.
+var errExpired = errors.New("store: the record has expired")
+
+// ttl is how long a record lives that expires then; engines count whole seconds, and a record must not vanish before
+// its time.
+func (r *Records) ttl(expires time.Time) (time.Duration, error) {
+	if expires.IsZero() {
+		return 0, nil
+	}
+	ttl := expires.Sub(r.now)
+	if ttl <= 0 {
+		return 0, errExpired
+	}
+	return ttl.Truncate(time.Second) + time.Second, nil
+}
+
+func decode(key, value []byte, into any) error {
+	if err := json.Unmarshal(value, into); err != nil {
+		return fmt.Errorf("store: the record %q is damaged: %w", key, err)
+	}
+	return nil
+}
+
+// scan calls fn with each record under prefix whose key comes after the one that the ID after names (empty: all).
+func scan[T any](r *Records, prefix []byte, after string, fn func(T) error) error {
+	var from []byte
+	if after != "" {
+		from = append(appendEscaped(append([]byte(nil), prefix...), after), 0)
+	}
+	return r.tx.Scan(prefix, from, func(key, value []byte) error {
+		var record T
+		if err := decode(key, value, &record); err != nil {
+			return err
+		}
+		return fn(record)
+	})
+}

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// Token is the record of an access token; the token itself is not kept.
+type Token struct {
+	ID        string    `json:"id"` // the `jti` of a JWT
+	ClientID  string    `json:"client_id"`
+	UserID    string    `json:"user_id,omitempty"` // empty: the client acts for itself
+	Issuer    string    `json:"issuer,omitempty"`
+	Scopes    []string  `json:"scopes,omitempty"`
+	Audience  []string  `json:"audience,omitempty"`
+	IssuedAt  time.Time `json:"issued_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	RevokedAt time.Time `json:"revoked_at,omitzero"`
+}
+
+// Token returns the record of the token with that ID, revoked ones included, or [ErrNotFound].
+func (r *Records) Token(id string) (*Token, error) {
+	var t Token
+	if err := r.get(r.key(kindToken, id), &t); err != nil {
+		return nil, err
+	}
+	if !t.ExpiresAt.After(r.now) {
+		return nil, ErrNotFound
+	}
+	return &t, nil
+}
+
+// PutToken records a token until it expires.
+func (r *Records) PutToken(t *Token) error {
+	if err := r.put(r.key(kindToken, t.ID), t, t.ExpiresAt); err != nil {
+		return err
+	}
+	ttl, err := r.ttl(t.ExpiresAt)
+	if err != nil {
+		return err
+	}
+	if t.UserID != "" {
+		if err := r.tx.Put(r.key(kindTokenByUser, t.UserID, t.ID), nil, ttl); err != nil {
+			return err
+		}
+	}
+	return r.tx.Put(r.key(kindTokenByClient, t.ClientID, t.ID), nil, ttl)
+}
+
+// RevokeToken revokes the token with that ID. One that is revoked already stays so; [ErrNotFound] is answered for one
+// that is not known, or over.
+func (r *Records) RevokeToken(id string) error {
+	t, err := r.Token(id)
+	if err != nil || !t.RevokedAt.IsZero() {
+		return err
+	}
+	t.RevokedAt = r.now
+	if err := r.put(r.key(kindToken, id), t, t.ExpiresAt); err != nil {
+		return err
+	}
+	return r.revoke(Revocation{Kind: RevokedToken, ID: id, Until: t.ExpiresAt})
+}
+
+// DeleteToken forgets a token's record and its place in the indexes. It does not revoke: see [Records.RevokeToken].
+func (r *Records) DeleteToken(t *Token) error {
+	for _, key := range [][]byte{
+		r.key(kindToken, t.ID),
+		r.key(kindTokenByClient, t.ClientID, t.ID),
+		r.key(kindTokenByUser, t.UserID, t.ID),
+	} {
+		if err := r.tx.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tokens calls fn with every token's record, oldest first, after the one named (empty: from the first).
+// [ErrStop] ends it.
+func (r *Records) Tokens(after string, fn func(Token) error) error {
+	return scan(r, r.list(kindToken), after, func(t Token) error {
+		if !t.ExpiresAt.After(r.now) {
+			return nil
+		}
+		return fn(t)
+	})
+}
+
+// TokensOfClient is [Records.Tokens] for one client.
+func (r *Records) TokensOfClient(clientID, after string, fn func(Token) error) error {
+	return r.indexed(r.list(kindTokenByClient, clientID), after, fn)
+}
+
+// TokensOfUser is [Records.Tokens] for one person.
+func (r *Records) TokensOfUser(userID, after string, fn func(Token) error) error {
+	return r.indexed(r.list(kindTokenByUser, userID), after, fn)
+}
+
+func (r *Records) indexed(prefix []byte, after string, fn func(Token) error) error {
+	var from []byte
+	if after != "" {
+		from = append(appendEscaped(append([]byte(nil), prefix...), after), 0)
+	}
+	return r.tx.Scan(prefix, from, func(key, _ []byte) error {
+		t, err := r.Token(string(key[len(prefix):]))
+		if errors.Is(err, ErrNotFound) {
+			return nil // its record is over, its place in the index not yet
+		}
+		if err != nil {
+			return err
+		}
+		return fn(*t)
+	})
+}
