@@ -16,6 +16,8 @@ type Key struct {
 	ActivatedAt time.Time `json:"activated_at,omitzero"`
 	RetiredAt   time.Time `json:"retired_at,omitzero"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	// LongestToken is the longest lifetime of a token that it may have signed.
+	LongestToken time.Duration `json:"longest_token,omitempty"`
 }
 
 // KeyState is where a key is in its life.

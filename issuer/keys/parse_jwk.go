@@ -1,0 +1,335 @@
+package keys
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+)
+
+// maxKeyID bounds a `kid` that is given: it stands in every token.
+const maxKeyID = 128
+
+// jwkMembers are the members of a JWK, by their exact names.
+type jwkMembers map[string]json.RawMessage
+
+// parseJWK reads a private key in JSON (RFC 7517, RFC 7518 §6, RFC 8037).
+func parseJWK(data []byte, alg Algorithm) (*Key, error) {
+	if data[0] == '[' {
+		return nil, errors.New("it is a JSON array: a single JWK is needed")
+	}
+	var m jwkMembers
+	if err := json.Unmarshal(data, &m); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, fmt.Errorf("it is not valid JSON, at byte %d", syntax.Offset)
+		}
+		return nil, errors.New("it is not a JSON object")
+	}
+	if _, ok := m["keys"]; ok {
+		return nil, errors.New("it is a JWK set: give one private key of it")
+	}
+	id, own, err := m.purpose()
+	if err != nil {
+		return nil, err
+	}
+	priv, err := m.private()
+	if err != nil {
+		return nil, err
+	}
+	if own != "" {
+		if _, err := fit(priv, own); err != nil {
+			return nil, fmt.Errorf("its alg does not fit its key: %w", err)
+		}
+		if alg != "" && alg != own {
+			return nil, fmt.Errorf("its alg is %s, but %s is asked for", own, alg)
+		}
+		alg = own
+	}
+	if alg, err = fit(priv, alg); err != nil {
+		return nil, err
+	}
+	return newKey(priv, alg, id)
+}
+
+// purpose checks what the JWK says that it is for: use, key_ops, alg and kid (RFC 7517 §4.2 to §4.5).
+func (m jwkMembers) purpose() (id string, alg Algorithm, err error) {
+	use, err := m.text("use")
+	if err != nil {
+		return "", "", err
+	}
+	if use != "" && use != "sig" {
+		return "", "", fmt.Errorf("its use is %q: a key for signatures (sig) is needed", use)
+	}
+	if raw, ok := m["key_ops"]; ok {
+		var ops []string
+		if json.Unmarshal(raw, &ops) != nil {
+			return "", "", errors.New("its key_ops is not a list of texts")
+		}
+		if !slices.Contains(ops, "sign") {
+			return "", "", errors.New("its key_ops does not allow to sign")
+		}
+	}
+	name, err := m.text("alg")
+	if err != nil {
+		return "", "", err
+	}
+	switch name {
+	case "":
+	case "Ed25519": // the fully specified name of RFC 9864 §2.2
+		alg = EdDSA
+	default:
+		if alg, err = ParseAlgorithm(name); err != nil {
+			return "", "", fmt.Errorf("its alg: %w", err)
+		}
+	}
+	id, err = m.text("kid")
+	if err != nil {
+		return "", "", err
+	}
+	if len(id) > maxKeyID {
+		return "", "", fmt.Errorf("its kid has %d bytes, at most %d are taken", len(id), maxKeyID)
+	}
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return "", "", errors.New("its kid has characters other than printable ASCII without space, quote and backslash")
+		}
+	}
+	return id, alg, nil
+}
+
+// private is the private key of the members. jwx puts it together; what it would overlook is checked before and after.
+func (m jwkMembers) private() (crypto.Signer, error) {
+	kty, err := m.text("kty")
+	if err != nil {
+		return nil, err
+	}
+	switch kty {
+	case "EC":
+		return m.ec()
+	case "OKP":
+		return m.okp()
+	case "RSA":
+		return m.rsa()
+	case "oct":
+		return nil, errors.New("it is a symmetric key (kty oct): whoever could verify could sign")
+	case "":
+		return nil, errors.New("it has no kty: it is no JWK")
+	}
+	return nil, fmt.Errorf("its kty is %q: EC, RSA or OKP is needed", kty)
+}
+
+func (m jwkMembers) ec() (crypto.Signer, error) {
+	crv, err := m.text("crv")
+	if err != nil {
+		return nil, err
+	}
+	var curve elliptic.Curve
+	switch crv {
+	case "P-256":
+		curve = elliptic.P256()
+	case "P-384":
+		curve = elliptic.P384()
+	case "":
+		return nil, errors.New("its kty is EC, but it has no crv")
+	default:
+		return nil, fmt.Errorf("it is an EC key on %s: ES256 takes P-256, ES384 takes P-384", printable(crv))
+	}
+	width := (curve.Params().BitSize + 7) / 8
+	if err := m.need("x", "y", "d"); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"x", "y", "d"} {
+		if b, err := m.bytes(name); err != nil {
+			return nil, err
+		} else if len(b) != width { // RFC 7518 §6.2.1.2, §6.2.2.1
+			return nil, fmt.Errorf("its %s has %d bytes, a key on %s has %d", name, len(b), crv, width)
+		}
+	}
+	priv, err := assemble[*ecdsa.PrivateKey](m, "kty", "crv", "x", "y", "d")
+	if err != nil {
+		return nil, err
+	}
+	d, err := m.bytes("d")
+	if err != nil {
+		return nil, err
+	}
+	derived, err := ecdsa.ParseRawPrivateKey(curve, d)
+	if err != nil {
+		return nil, fmt.Errorf("its d is not a private key on %s: zero, or not less than the order of the curve", crv)
+	}
+	if !derived.PublicKey.Equal(&priv.PublicKey) {
+		return nil, errors.New("its public part (x, y) does not belong to its private part (d)")
+	}
+	return derived, nil
+}
+
+func (m jwkMembers) okp() (crypto.Signer, error) {
+	crv, err := m.text("crv")
+	if err != nil {
+		return nil, err
+	}
+	switch crv {
+	case "Ed25519":
+	case "":
+		return nil, errors.New("its kty is OKP, but it has no crv")
+	case "X25519", "X448":
+		return nil, fmt.Errorf("it is an %s key, which agrees on keys but cannot sign", crv)
+	default:
+		return nil, fmt.Errorf("it is an OKP key on %s: EdDSA takes Ed25519", printable(crv))
+	}
+	if err := m.need("x", "d"); err != nil {
+		return nil, err
+	}
+	parts := make(map[string][]byte, 2)
+	for _, name := range []string{"x", "d"} {
+		b, err := m.bytes(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) != ed25519.SeedSize { // the public key is as long
+			return nil, fmt.Errorf("its %s has %d bytes, a key on Ed25519 has %d", name, len(b), ed25519.SeedSize)
+		}
+		parts[name] = b
+	}
+	derived := ed25519.NewKeyFromSeed(parts["d"])
+	if !bytes.Equal(derived.Public().(ed25519.PublicKey), parts["x"]) {
+		return nil, errors.New("its public part (x) does not belong to its private part (d)")
+	}
+	return assemble[ed25519.PrivateKey](m, "kty", "crv", "x", "d")
+}
+
+func (m jwkMembers) rsa() (crypto.Signer, error) {
+	if _, ok := m["oth"]; ok {
+		return nil, errors.New("it is an RSA key of more than two primes (oth), which is not supported")
+	}
+	if err := m.need("n", "e", "d"); err != nil {
+		return nil, err
+	}
+	names := []string{"n", "e", "d", "p", "q"}
+	for _, name := range names[3:] {
+		if _, ok := m[name]; !ok {
+			return nil, fmt.Errorf("it has no %s: an RSA key is needed with its primes (p, q)", name)
+		}
+	}
+	for _, name := range []string{"dp", "dq", "qi"} {
+		if _, ok := m[name]; ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		b, err := m.bytes(name)
+		if err != nil {
+			return nil, err
+		}
+		b = bytes.TrimLeft(b, "\x00")
+		switch {
+		case len(b) == 0:
+			return nil, fmt.Errorf("its %s is zero", name)
+		case name == "n":
+			if err := checkModulus(new(big.Int).SetBytes(b)); err != nil {
+				return nil, err
+			}
+		case name == "e" && len(b) > 4:
+			return nil, fmt.Errorf("its e has %d bytes, at most 4 are taken", len(b))
+		case len(b) > rsaMaxBits/8:
+			return nil, fmt.Errorf("its %s has %d bytes, which is longer than its n", name, len(b))
+		}
+	}
+	priv, err := assemble[*rsa.PrivateKey](m, append(names, "kty")...)
+	if err != nil {
+		return nil, err
+	}
+	priv.Precompute()
+	if err := priv.Validate(); err != nil {
+		return nil, fmt.Errorf("its parts do not belong together: %w", err)
+	}
+	return priv, nil
+}
+
+// assemble has jwx make a private key of the members named.
+func assemble[T any](m jwkMembers, names ...string) (T, error) {
+	var priv T
+	part := make(jwkMembers, len(names))
+	for _, name := range names {
+		part[name] = m[name]
+	}
+	data, err := json.Marshal(part)
+	if err != nil {
+		return priv, errors.New("it is not a valid JWK")
+	}
+	// The errors of jwx are not passed on: they may quote what they could not read.
+	key, err := jwk.ParseKey(data)
+	if err != nil {
+		return priv, errors.New("it is not a valid JWK")
+	}
+	var raw any
+	if err := key.Raw(&raw); err != nil {
+		return priv, errors.New("it is not a valid key: its parts do not belong together")
+	}
+	priv, ok := raw.(T)
+	if !ok {
+		return priv, errors.New("it is not a private key")
+	}
+	return priv, nil
+}
+
+// need answers an error when a member is missing. One that lacks only d is a public key.
+func (m jwkMembers) need(names ...string) error {
+	for _, name := range names {
+		if _, ok := m[name]; ok {
+			continue
+		}
+		if name == "d" {
+			return errors.New("it is a public key (it has no d): the private key is needed")
+		}
+		return fmt.Errorf("it has no %s", name)
+	}
+	return nil
+}
+
+// text is a member that is text, empty when it is missing.
+func (m jwkMembers) text(name string) (string, error) {
+	raw, ok := m[name]
+	if !ok {
+		return "", nil
+	}
+	var s *string
+	if json.Unmarshal(raw, &s) != nil || s == nil {
+		return "", fmt.Errorf("its %s is not a text", name)
+	}
+	return *s, nil
+}
+
+// bytes is a member in base64url without padding (RFC 7515 §2).
+func (m jwkMembers) bytes(name string) ([]byte, error) {
+	s, err := m.text(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || bytes.ContainsAny([]byte(s), "\r\n") { // the decoder skips line breaks
+		return nil, fmt.Errorf("its %s is not base64url without padding", name)
+	}
+	return b, nil
+}
+
+// printable is s for an error message: quoted when it is no plain name.
+func printable(s string) string {
+	for _, c := range s {
+		if c <= ' ' || c > '~' {
+			return fmt.Sprintf("%.40q", s)
+		}
+	}
+	return fmt.Sprintf("%.40s", s)
+}
