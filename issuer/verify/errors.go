@@ -1,0 +1,30 @@
+package verify
+
+import "errors"
+
+// Error says why a token is refused: the caller's fault, `invalid_token` in RFC 6750 §3.1. Errors are made once and
+// compared with [errors.Is]; every other error of this package means that nothing could be found out about the token.
+type Error struct {
+	// Description is the `error_description`. It names no value of the token.
+	Description string
+}
+
+// Error is the description.
+func (e *Error) Error() string { return e.Description }
+
+// Why a token is refused.
+var (
+	ErrMalformed   = &Error{"the access token is malformed"}
+	ErrType        = &Error{"this is no access token"}
+	ErrIssuer      = &Error{"the access token comes from another issuer"}
+	ErrSignature   = &Error{"the access token carries no valid signature of its issuer"}
+	ErrExpired     = &Error{"the access token has expired"}
+	ErrNotYetValid = &Error{"the access token is not valid yet"}
+	ErrRevoked     = &Error{"the access token has been revoked"}
+	ErrClientGone  = &Error{"the client that the access token was issued to is gone or disabled"}
+	ErrAudience    = &Error{"the access token is meant for another audience"}
+)
+
+// ErrUnavailable is in the chain of errors that say that storage could not tell whether a token is good. It is no
+// [Error]: the token is not refused, and not taken either.
+var ErrUnavailable = errors.New("verify: storage is not available")

@@ -1,0 +1,107 @@
+package verify
+
+import (
+	"encoding/json"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Identity is who a good token stands for. What it may do is for each route to say. It is shared by all requests that
+// carry the token: nobody changes it, or copies it.
+type Identity struct {
+	Issuer   string   // `iss`
+	Subject  string   // `sub`
+	ClientID string   // `client_id`
+	UserID   string   // the person's; empty when the client acts for itself
+	Username string   // `preferred_username`; of a person only
+	TokenID  string   // `jti`
+	KeyID    string   // of the key that signed the token
+	Scope    string   // `scope`, separated by spaces
+	Scopes   []string // the same, one by one
+	Audience []string // `aud`, at least one
+
+	IssuedAt  time.Time // `iat`
+	ExpiresAt time.Time // `exp`
+
+	all        bool                           // it has every scope
+	configured bool                           // its client stood in the config
+	claims     string                         // the payload of the token
+	decoded    atomic.Pointer[map[string]any] // of claims; nil until somebody asks
+}
+
+// Person tells whether the token was given in the name of a person, rather than to a client for itself
+// (RFC 9700 §4.15).
+func (id *Identity) Person() bool { return id.UserID != "" }
+
+// HasScope tells whether the token has the scope. The scope `*`, which Laravel Passport knows, stands for all.
+func (id *Identity) HasScope(scope string) bool {
+	if id.all {
+		return true
+	}
+	for _, s := range id.Scopes {
+		if s == scope {
+			return true
+		}
+	}
+	return false
+}
+
+// IntendedFor answers nil when one of audience is among the token's, else [ErrAudience] (RFC 7519 §4.1.3); so it does
+// when there is none in audience.
+func (id *Identity) IntendedFor(audience ...string) error {
+	for _, want := range audience {
+		for _, have := range id.Audience {
+			if want == have {
+				return nil
+			}
+		}
+	}
+	return ErrAudience
+}
+
+// Claims are the claims of the token as JSON has them, whole numbers that fit as int64. They are decoded when somebody
+// asks for the first time, and kept as long as the identity; nobody changes them.
+func (id *Identity) Claims() map[string]any {
+	if known := id.decoded.Load(); known != nil {
+		return *known
+	}
+	var claims map[string]any
+	d := json.NewDecoder(strings.NewReader(id.claims))
+	d.UseNumber()
+	if err := d.Decode(&claims); err != nil {
+		claims = map[string]any{} // not reached: the text has been read already
+	}
+	for name, value := range claims {
+		claims[name] = withNumbers(value)
+	}
+	id.decoded.Store(&claims)
+	return claims
+}
+
+// Claim returns one claim of [Identity.Claims], and false when the token does not have it.
+func (id *Identity) Claim(name string) (any, bool) {
+	value, ok := id.Claims()[name]
+	return value, ok
+}
+
+// withNumbers turns the texts of numbers in value into numbers.
+func withNumbers(value any) any {
+	switch value := value.(type) {
+	case json.Number:
+		if n, err := value.Int64(); err == nil {
+			return n
+		}
+		f, _ := value.Float64() // out of range: an infinity
+		return f
+	case []any:
+		for i := range value {
+			value[i] = withNumbers(value[i])
+		}
+	case map[string]any:
+		for name := range value {
+			value[name] = withNumbers(value[name])
+		}
+	}
+	return value
+}

@@ -1,0 +1,171 @@
+package verify
+
+import (
+	"context"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// KeySource is what is needed of a key ring: the key with that `kid` while it may verify, else nil. It is asked on each
+// request.
+type KeySource interface {
+	Key(kid string) *keys.Key
+}
+
+// maxAhead is how far in the future an own token may have been issued: the clocks of an issuer's nodes differ. A token
+// from further on would outrun the revocations of those that were issued until now.
+const maxAhead = time.Minute
+
+// own verifies the access tokens that our own issuer has given out (RFC 9068 §4).
+type own struct {
+	keys        KeySource
+	revocations *store.Revocations
+	configured  func(clientID string) bool
+	clients     *clients
+}
+
+// verify finds out who a token is that has not been seen before. generation is that of the revocations from before the
+// first look at anything that can be revoked: what is revoked meanwhile is found at the next request.
+func (o *own) verify(ctx context.Context, t *compact, h *header, c *claims, now time.Time) (*entry, error) {
+	generation := o.revocations.Generation()
+
+	if !h.accessToken() {
+		return nil, ErrType
+	}
+	key := o.keys.Key(h.kid)
+	if key == nil || h.alg != string(key.Algorithm()) { // the key says which algorithm (RFC 8725 §3.1)
+		return nil, ErrSignature
+	}
+	signature, ok := decode(t.signature)
+	if !ok {
+		return nil, ErrMalformed
+	}
+	if !key.Verify(bytesOf(t.input), signature) {
+		return nil, ErrSignature
+	}
+
+	e, err := o.read(c, key.ID(), now)
+	if err != nil {
+		return nil, err
+	}
+	e.generation.Store(generation)
+	if o.revoked(&e.Identity) {
+		return nil, ErrRevoked
+	}
+	if e.configured = o.configured(e.ClientID); e.configured {
+		return e, nil
+	}
+	if err := o.askStore(ctx, e, now); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// read makes an entry of the claims, once the signature is known to be good.
+func (o *own) read(c *claims, keyID string, now time.Time) (*entry, error) {
+	if c.subject == "" || c.clientID == "" || c.tokenID == "" || c.expires.IsZero() || c.issued.IsZero() {
+		return nil, ErrMalformed
+	}
+	audience, ok := parseAudience(c.audience)
+	if !ok {
+		return nil, ErrMalformed
+	}
+	scopes, ok := parseScope(c.scope)
+	if !ok {
+		return nil, ErrMalformed
+	}
+	if !now.Before(c.expires) {
+		return nil, ErrExpired
+	}
+	if now.Before(c.notBefore) || now.Add(maxAhead).Before(c.issued) {
+		return nil, ErrNotYetValid
+	}
+	e := &entry{Identity: Identity{
+		Issuer:    c.issuer,
+		Subject:   c.subject,
+		ClientID:  c.clientID,
+		TokenID:   c.tokenID,
+		KeyID:     keyID,
+		Scope:     c.scope,
+		Scopes:    scopes,
+		Audience:  audience,
+		IssuedAt:  c.issued,
+		ExpiresAt: c.expires,
+		claims:    c.text,
+	}}
+	if c.subject != c.clientID {
+		e.UserID, e.Username = c.subject, c.username
+	}
+	for _, scope := range scopes {
+		e.all = e.all || scope == "*"
+	}
+	return e, nil
+}
+
+// again asks what must be asked each time of a token that has been found good before.
+func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
+	switch {
+	case !now.Before(e.ExpiresAt):
+		return ErrExpired
+	case e.revoked.Load():
+		return ErrRevoked
+	case o.keys.Key(e.KeyID) == nil: // retired at once, for it leaked
+		return ErrSignature
+	}
+	if generation := o.revocations.Generation(); generation != e.generation.Load() {
+		if o.revoked(&e.Identity) {
+			e.revoked.Store(true)
+			return ErrRevoked
+		}
+		e.generation.Store(generation)
+	}
+	if e.configured {
+		if o.configured(e.ClientID) {
+			return nil
+		}
+	} else if fresh(time.Unix(0, e.read.Load()), now) {
+		return nil
+	}
+	return o.askStore(ctx, e, now)
+}
+
+// askStore asks the store for the client of a token.
+func (o *own) askStore(ctx context.Context, e *entry, now time.Time) error {
+	s, err := o.clients.standing(ctx, e.ClientID, now)
+	if err != nil {
+		return err
+	}
+	if !e.IssuedAt.After(s.notBefore) {
+		return ErrRevoked
+	}
+	e.read.Store(s.read.UnixNano())
+	return nil
+}
+
+// lost tells why a token that was good when a request began is good no more, as far as memory tells. The answer is nil
+// while it is. compare says whether anything has been revoked since the last time.
+func (o *own) lost(id *Identity, compare bool, now time.Time) error {
+	switch {
+	case !now.Before(id.ExpiresAt):
+		return ErrExpired
+	case compare && o.revoked(id):
+		return ErrRevoked
+	case o.keys.Key(id.KeyID) == nil:
+		return ErrSignature
+	case id.configured && !o.configured(id.ClientID):
+		return ErrClientGone
+	}
+	return nil
+}
+
+func (o *own) revoked(id *Identity) bool {
+	return o.revocations.Revoked(store.TokenRef{
+		TokenID:  id.TokenID,
+		ClientID: id.ClientID,
+		UserID:   id.UserID,
+		KeyID:    id.KeyID,
+		IssuedAt: id.IssuedAt,
+	})
+}

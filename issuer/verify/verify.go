@@ -1,0 +1,146 @@
+// Package verify answers the question of the gateway: is this token good, now, here?
+//
+// Begin at [Verifier]. Its Verify says who a token is: an [Identity]. A token that was found good is remembered, so that
+// the next request with it costs a hash and a few comparisons; whether it has expired or been revoked is asked each
+// time. What a route demands is the route's to check, each time, by the methods of the identity: it is remembered
+// nowhere. Its Watch ends requests that would outlive their token.
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// Config is what a [Verifier] works with.
+type Config struct {
+	// Keys are the keys of our own issuer.
+	Keys KeySource
+
+	// DB holds the clients of our own issuer and what has been revoked. Its clock is the verifier's.
+	DB *store.DB
+
+	// Client tells whether the config has a client with that ID. It is asked on each request, from many goroutines.
+	// nil: the config has none.
+	Client func(id string) bool
+
+	// CacheSize is how many tokens are remembered, at least; a token takes less than 1 kB. Default: 65536.
+	CacheSize int
+}
+
+// Verifier tells whether tokens are good. Its methods may be called from any goroutine.
+type Verifier struct {
+	db      *store.DB
+	own     own
+	cache   *cache
+	header  atomic.Pointer[header] // of the last good token that was new: all that a key has signed have the same
+	watches watches
+}
+
+// New makes a verifier. Somebody must call [Verifier.Run].
+func New(config Config) *Verifier {
+	if config.Client == nil {
+		config.Client = func(string) bool { return false }
+	}
+	if config.CacheSize <= 0 {
+		config.CacheSize = defaultCacheSize
+	}
+	return &Verifier{
+		db: config.DB,
+		own: own{
+			keys:        config.Keys,
+			revocations: config.DB.Revocations(),
+			configured:  config.Client,
+			clients:     newClients(config.DB),
+		},
+		cache: newCache(config.CacheSize),
+	}
+}
+
+// Verify returns who the token is. issuer is the `iss` that is expected here and now.
+//
+// An [Error] tells why the token is refused. Every other error means that this could not be found out;
+// [ErrUnavailable] is in its chain when storage failed.
+func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity, error) {
+	if len(token) > maxToken {
+		return nil, ErrMalformed
+	}
+	key := cacheKey(sha256.Sum256(bytesOf(token)))
+	now := v.db.Now()
+	if e := v.cache.get(&key); e != nil {
+		if e.Issuer != issuer {
+			return nil, ErrIssuer
+		}
+		if err := v.own.again(ctx, e, now); err != nil {
+			return nil, err
+		}
+		return &e.Identity, nil
+	}
+	e, err := v.first(ctx, token, issuer, now)
+	if err != nil {
+		return nil, err
+	}
+	e.key = key
+	v.cache.put(e, now)
+	return &e.Identity, nil
+}
+
+// first verifies a token that is not remembered. The issuer is chosen by what the token says, before the signature is
+// looked at; then only that issuer's keys and rules count.
+func (v *Verifier) first(ctx context.Context, token, issuer string, now time.Time) (*entry, error) {
+	t, ok := split(token)
+	if !ok {
+		if _, ok := store.ParseSecret(token); ok {
+			return nil, ErrType // a refresh token, a code, a client's secret
+		}
+		return nil, ErrMalformed
+	}
+	h := v.header.Load()
+	known := h != nil && h.encoded == t.header
+	if !known {
+		if h, ok = parseHeader(t.header); !ok {
+			return nil, ErrMalformed
+		}
+	}
+	var c claims
+	if !c.parse(t.payload) {
+		return nil, ErrMalformed
+	}
+	if c.issuer == "" || c.issuer != issuer {
+		return nil, ErrIssuer
+	}
+	e, err := v.own.verify(ctx, &t, h, &c, now)
+	if err == nil && !known {
+		h.encoded = strings.Clone(h.encoded) // the token itself is not kept
+		v.header.Store(h)
+	}
+	return e, err
+}
+
+// Run ends the requests of [Verifier.Watch] when their tokens end, and lets go the memory of tokens that have expired,
+// until ctx is done.
+func (v *Verifier) Run(ctx context.Context) {
+	revoked := make(chan struct{}, 1)
+	defer v.db.Revocations().Notify(revoked)()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-revoked:
+			v.cut(false)
+			pause(ctx, betweenCuts)
+		case <-second.C:
+			v.cut(true)
+		case <-minute.C:
+			v.cache.sweep(v.db.Now())
+		}
+	}
+}

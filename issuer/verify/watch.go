@@ -1,0 +1,130 @@
+package verify
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// betweenCuts is the shortest time between two looks at all running requests because of revocations.
+const betweenCuts = 50 * time.Millisecond
+
+// Watch returns a context for a request that was let through with id. It is cancelled, its cause an [Error], when the
+// token expires or is revoked, so that an upgraded connection or an event stream does not outlive it; and when release
+// is called, which the request does at its end. [Verifier.Run] looks each second, and at once when something is revoked.
+//
+// A request that has not been there for a second yet is left alone until the next look: a call that is answered in time
+// is not torn, for its token was good when it came.
+func (v *Verifier) Watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
+	watched, cancel := context.WithCancelCause(ctx)
+	w := &watch{id: id, cancel: cancel, shard: v.watches.shard()}
+	w.shard.add(w)
+	return watched, w.release
+}
+
+// watches are the running requests, spread over lists so that requests seldom wait for each other.
+type watches [64]watchShard
+
+func (w *watches) shard() *watchShard { return &w[rand.Uint64()%uint64(len(w))] }
+
+type watchShard struct {
+	mu    sync.Mutex
+	first *watch
+	_     [48]byte // the rest of a cache line: neighbours are other processors'
+}
+
+// watch is one running request. Its shard's lock guards all but id and cancel.
+type watch struct {
+	id     *Identity
+	cancel context.CancelCauseFunc
+	shard  *watchShard
+
+	previous, next *watch
+	listed         bool
+	seen           bool   // by the look of a second
+	generation     uint64 // of the revocations that it has been compared with; zero: none
+	cause          error  // why it is to be cut
+}
+
+func (s *watchShard) add(w *watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.listed = true
+	w.next = s.first
+	if s.first != nil {
+		s.first.previous = w
+	}
+	s.first = w
+}
+
+// remove takes w from the list, if it is still there. The lock is held.
+func (s *watchShard) remove(w *watch) {
+	if !w.listed {
+		return
+	}
+	w.listed = false
+	if w.previous == nil {
+		s.first = w.next
+	} else {
+		w.previous.next = w.next
+	}
+	if w.next != nil {
+		w.next.previous = w.previous
+	}
+	w.previous, w.next = nil, nil
+}
+
+func (w *watch) release() {
+	w.shard.mu.Lock()
+	w.shard.remove(w)
+	w.shard.mu.Unlock()
+	w.cancel(nil)
+}
+
+// cut looks at all running requests and ends those whose token is good no more. second says that this is the look of a
+// second, which counts for those that have just begun.
+func (v *Verifier) cut(second bool) {
+	generation := v.own.revocations.Generation() // before the looks: what is revoked meanwhile is for the next one
+	now := v.db.Now()
+	for i := range v.watches {
+		for w := v.watches[i].take(v.own.lost, generation, now, second); w != nil; w = w.next {
+			w.cancel(w.cause)
+		}
+	}
+}
+
+// take takes those requests from the list that are to be cut, and returns them as a list. They are cancelled outside the
+// lock: it runs what others have hung on the context.
+func (s *watchShard) take(
+	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
+) (taken *watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := s.first; w != nil; {
+		next := w.next
+		switch {
+		case w.seen:
+			if w.cause = lost(w.id, w.generation != generation, now); w.cause != nil {
+				s.remove(w)
+				w.next, taken = taken, w
+			} else {
+				w.generation = generation
+			}
+		case second:
+			w.seen = true
+		}
+		w = next
+	}
+	return taken
+}
+
+// pause waits that long, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
