@@ -1,0 +1,7 @@
+//go:build !linux
+
+package gateway
+
+import "os/exec"
+
+func dieWithParent(*exec.Cmd) {}
