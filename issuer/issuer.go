@@ -1,0 +1,310 @@
+// Package issuer is the OAuth 2.0 authorization server as an [http.Handler]. It knows no web server but net/http.
+//
+// Begin at [New]: it takes a [Config] and returns an [Issuer], whose [Issuer.Handler] serves the endpoints. What the
+// operator does, by API or command, are methods of [Issuer] too; they are in manage.go and tokens.go.
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// Config is what an [Issuer] is made of. DB and Ring are required, the rest has working defaults.
+type Config struct {
+	// Name is the name of the issuer among those of the configuration; it appears in events and log lines. Default:
+	// "default".
+	Name string
+
+	// Identifier is the issuer identifier (RFC 8414 §2): an http or https URL without query and fragment. Default:
+	// each host is an issuer of its own, scheme://host of the request.
+	Identifier string
+
+	DB   *store.DB
+	Ring *keys.Ring
+
+	// Verifier verifies the tokens that are introspected and revoked. Give the one that the gateway uses, for they
+	// share what it remembers. Default: one of the issuer's own.
+	Verifier *verify.Verifier
+
+	Scopes        []Scope  // in the order in which people see them
+	DefaultScopes []string // given to who asks for none; default: no scope
+
+	// Grants are the names of the grants that are on, see [KnownGrants]. Default: [DefaultGrants].
+	Grants []string
+
+	Lifetimes Lifetimes
+
+	// Clients are those of the configuration. They win over stored ones with the same ID, and cannot be changed
+	// through the API. Their secrets are hashed by [HashClientSecret].
+	Clients []store.Client
+
+	Observer Observer    // default: nobody is told
+	Logger   *zap.Logger // default: silence
+}
+
+// Lifetimes say how long what an issuer gives out is good.
+type Lifetimes struct {
+	AccessToken         time.Duration // default 1h
+	RefreshToken        time.Duration // default 30 days
+	PersonalAccessToken time.Duration // default 180 days
+	AuthorizationCode   time.Duration // default 60s
+	DeviceCode          time.Duration // default 10m
+	Session             time.Duration // default 12h
+	SessionIdle         time.Duration // default 2h
+}
+
+// Issuer is an authorization server. Its methods may be called from any goroutine.
+type Issuer struct {
+	config   Config
+	db       *store.DB
+	ring     *keys.Ring
+	verifier *verify.Verifier
+	log      *zap.Logger
+	observer Observer
+
+	clients   map[string]*store.Client // those of the configuration
+	grants    []*grant                 // those that are on and exist
+	lib       library
+	scopes    scopeSet
+	resources resources
+	hosts     hosts
+
+	wellKnownPath string // where the metadata is too when the identifier has a path; empty: nowhere else
+}
+
+// New makes an issuer. It answers an error that names what is wrong with the configuration.
+func New(c Config) (*Issuer, error) {
+	if c.DB == nil || c.Ring == nil {
+		return nil, errors.New("an issuer needs a database and keys")
+	}
+	if c.Name == "" {
+		c.Name = "default"
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+	if err := c.Lifetimes.setDefaults(); err != nil {
+		return nil, err
+	}
+	i := &Issuer{config: c, db: c.DB, ring: c.Ring, verifier: c.Verifier, log: c.Logger, observer: c.Observer}
+	if err := i.setIdentifier(c.Identifier); err != nil {
+		return nil, err
+	}
+	if err := i.setGrants(c.Grants); err != nil {
+		return nil, err
+	}
+	if err := i.scopes.define(c.Scopes, c.DefaultScopes); err != nil {
+		return nil, err
+	}
+	if err := i.setClients(c.Clients); err != nil {
+		return nil, err
+	}
+	i.lib = newLibrary(i)
+	if i.verifier == nil {
+		i.verifier = verify.New(verify.Config{Keys: c.Ring, DB: c.DB, Client: i.ConfigClient})
+	}
+	return i, nil
+}
+
+func (l *Lifetimes) setDefaults() error {
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"access_token", &l.AccessToken, time.Hour},
+		{"refresh_token", &l.RefreshToken, 30 * 24 * time.Hour},
+		{"personal_access_token", &l.PersonalAccessToken, 180 * 24 * time.Hour},
+		{"authorization_code", &l.AuthorizationCode, time.Minute},
+		{"device_code", &l.DeviceCode, 10 * time.Minute},
+		{"session", &l.Session, 12 * time.Hour},
+		{"session_idle", &l.SessionIdle, 2 * time.Hour},
+	} {
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+		if err := checkLifetime(*d.value); err != nil {
+			return fmt.Errorf("lifetime %s: %w", d.name, err)
+		}
+	}
+	return nil
+}
+
+func checkLifetime(d time.Duration) error {
+	const century = 100 * 365 * 24 * time.Hour
+	switch {
+	case d < time.Second:
+		return fmt.Errorf("%s is less than a second", d)
+	case d > century:
+		return fmt.Errorf("%s is more than a hundred years", d)
+	}
+	return nil
+}
+
+func (i *Issuer) setClients(clients []store.Client) error {
+	i.clients = make(map[string]*store.Client, len(clients))
+	for _, c := range clients {
+		if _, ok := i.clients[c.ID]; ok {
+			return fmt.Errorf("client %s is defined twice", c.ID)
+		}
+		if err := checkClientID(c.ID); err != nil {
+			return err
+		}
+		if err := i.checkClient(&c); err != nil {
+			return fmt.Errorf("client %s: %w", c.ID, err)
+		}
+		if c.Public == (c.SecretHash != "") {
+			return fmt.Errorf("client %s needs either a secret or to be public", c.ID)
+		}
+		i.scopes.add(c.Scopes)
+		i.clients[c.ID] = &c
+	}
+	return nil
+}
+
+// Name is the issuer's name in the configuration.
+func (i *Issuer) Name() string { return i.config.Name }
+
+// ConfigClient tells whether the configuration has a client with that ID.
+func (i *Issuer) ConfigClient(id string) bool {
+	_, ok := i.clients[id]
+	return ok
+}
+
+// LongestAccessToken is the longest lifetime that an access token given out now may have, whichever client asks: for
+// that long a key that stops signing has to be kept. When the store cannot be read it answers what the configuration
+// alone demands.
+func (i *Issuer) LongestAccessToken(ctx context.Context) time.Duration {
+	longest := i.config.Lifetimes.AccessToken
+	for _, c := range i.clients {
+		longest = max(longest, c.AccessTokenLifetime)
+	}
+	err := i.db.View(ctx, func(r *store.Records) error {
+		return r.Clients("", func(c store.Client) error {
+			longest = max(longest, c.AccessTokenLifetime)
+			return nil
+		})
+	})
+	if err != nil {
+		i.log.Error("reading the lifetimes of the clients' tokens", zap.Error(err))
+	}
+	return longest
+}
+
+// route is an endpoint: what it answers to which method.
+type route struct {
+	path  string // below the prefix
+	get   func(*endpoints, http.ResponseWriter, *http.Request)
+	post  func(*endpoints, http.ResponseWriter, *http.Request)
+	cross bool // scripts of any origin may call it, see cors.go
+}
+
+var metadataRoute = &route{get: (*endpoints).metadata, cross: true}
+
+// routes is the one table of the endpoints below the prefix.
+var routes = []*route{
+	{path: "/token", post: (*endpoints).token, cross: true},
+	{path: "/revoke", post: (*endpoints).revoke, cross: true},
+	{path: "/introspect", post: (*endpoints).introspect},
+	{path: "/jwks", get: (*endpoints).jwks, cross: true},
+	{path: "/scopes", get: (*endpoints).listScopes},
+}
+
+// wellKnown is where clients look for the metadata, RFC 8414 §3.
+const wellKnown = "/.well-known/oauth-authorization-server"
+
+// endpoints are the issuer's endpoints below one prefix.
+type endpoints struct {
+	*Issuer
+	prefix    string
+	routes    map[string]*route
+	documents documents
+}
+
+// Handler serves the endpoints below prefix, and the metadata at its well-known place. The prefix is "/oauth" when
+// empty; "/" puts the endpoints at the root. Every other path is answered with 404: ask [Issuer.Serves] first.
+func (i *Issuer) Handler(prefix string) http.Handler {
+	e := &endpoints{Issuer: i, prefix: cleanPrefix(prefix), routes: make(map[string]*route)}
+	for _, r := range routes {
+		e.routes[e.prefix+r.path] = r
+	}
+	e.routes[wellKnown] = metadataRoute
+	if i.wellKnownPath != "" {
+		e.routes[i.wellKnownPath] = metadataRoute
+	}
+	return e
+}
+
+// Serves tells whether a request for path (as in [net/url.URL.Path]) belongs to the handler of that prefix: all below
+// the prefix does, known or not, so that nobody else answers for a future endpoint.
+func (i *Issuer) Serves(prefix, path string) bool {
+	prefix = cleanPrefix(prefix)
+	if rest, ok := strings.CutPrefix(path, prefix); ok {
+		if prefix != "" && (rest == "" || rest[0] == '/') {
+			return true
+		}
+		if prefix == "" && slices.ContainsFunc(routes, func(r *route) bool { return r.path == path }) {
+			return true
+		}
+	}
+	return path == wellKnown || i.wellKnownPath != "" && path == i.wellKnownPath
+}
+
+func cleanPrefix(prefix string) string {
+	if prefix == "" {
+		return "/oauth"
+	}
+	prefix = strings.TrimRight(prefix, "/")
+	if prefix != "" && prefix[0] != '/' {
+		return "/" + prefix
+	}
+	return prefix
+}
+
+func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	route := e.routes[r.URL.Path]
+	if route == nil {
+		writeError(w, r, errNoSuchEndpoint)
+		return
+	}
+	if route.cross {
+		allowAnyOrigin(w.Header())
+	}
+	switch {
+	case route.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		route.get(e, w, r)
+	case route.post != nil && r.Method == http.MethodPost:
+		route.post(e, w, r)
+	case r.Method == http.MethodOptions:
+		route.options(w, r)
+	default:
+		w.Header().Set("Allow", route.methods())
+		writeError(w, r, errMethod)
+	}
+}
+
+// methods lists what the endpoint answers to, as the header Allow has it.
+func (r *route) methods() string {
+	switch {
+	case r.get != nil && r.post != nil:
+		return "GET, HEAD, POST, OPTIONS"
+	case r.get != nil:
+		return "GET, HEAD, OPTIONS"
+	}
+	return "POST, OPTIONS"
+}

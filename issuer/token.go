@@ -1,0 +1,121 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// tokenRequest is what is known of a request at the token endpoint.
+type tokenRequest struct {
+	form   form
+	issuer string // the identifier that holds for the request
+	client *store.Client
+	grant  *grant
+
+	scopes   []string // what the token will hold, once decided
+	audience []string
+}
+
+// issued is what a grant gives.
+type issued struct {
+	access string
+	token  *store.Token
+}
+
+// lifetime is how long the access token is good, in whole seconds.
+func (g *issued) lifetime() time.Duration { return g.token.ExpiresAt.Sub(g.token.IssuedAt) }
+
+// token answers POST /token (RFC 6749 §3.2).
+func (e *endpoints) token(w http.ResponseWriter, r *http.Request) {
+	req := &tokenRequest{issuer: e.IdentifierFor(r)}
+	body, err := e.redeem(r, req)
+	if err != nil {
+		e.refuse(w, r, req, err)
+		return
+	}
+	writeJSON(w, body)
+}
+
+func (e *endpoints) redeem(r *http.Request, req *tokenRequest) ([]byte, error) {
+	if req.issuer == "" {
+		return nil, errHost
+	}
+	f, fault := readForm(r)
+	if fault != nil {
+		return nil, fault
+	}
+	req.form = f
+	cred, fault := readCredentials(r, f)
+	if fault != nil {
+		return nil, fault
+	}
+	// A client that changes between its authentication and the grant's Update has to prove itself again. Who changes
+	// it at such a pace is the operator, so that a few times are enough.
+	for range 3 {
+		answer, err := e.attempt(r.Context(), req, cred)
+		if !errors.Is(err, errClientChanged) {
+			return answer, err
+		}
+	}
+	return nil, errUnavailable
+}
+
+// attempt authenticates the client, decides on the grant, and lets that do its one Update.
+func (e *endpoints) attempt(ctx context.Context, req *tokenRequest, cred credentials) ([]byte, error) {
+	client, err := e.authenticate(ctx, cred)
+	if err != nil {
+		return nil, err
+	}
+	req.client = client
+	grantType := req.form.get("grant_type")
+	if grantType == "" {
+		return nil, errNoGrant
+	}
+	req.grant = e.grantOf(grantType)
+	switch {
+	case req.grant == nil:
+		return nil, errGrantUnknown
+	case !req.grant.mayUse(client):
+		return nil, errGrantRefused
+	}
+	if req.audience, err = e.audience(req); err != nil {
+		return nil, err
+	}
+	return e.lib.token(ctx, req)
+}
+
+// refuse answers with a fault, and tells who looks after the issuer of it.
+func (e *endpoints) refuse(w http.ResponseWriter, r *http.Request, req *tokenRequest, err error) {
+	event := Event{Type: TokenRefused}
+	if req.client != nil {
+		event.ClientID = req.client.ID
+	}
+	if req.grant != nil {
+		event.Grant = req.grant.name
+	}
+	fault := e.fault(err, "token", event.ClientID)
+	event.Error = fault.Code
+	e.tell(r.Context(), event)
+	writeError(w, r, fault)
+}
+
+// fault turns what went wrong into what the caller reads. What is not the caller's fault is logged, and answered with
+// 503: it may be over soon, and is nobody's business.
+func (i *Issuer) fault(err error, endpoint, clientID string) *Error {
+	if fault, ok := errors.AsType[*Error](err); ok {
+		return fault
+	}
+	if errors.Is(err, context.Canceled) {
+		i.log.Debug("the caller is gone", zap.String("endpoint", endpoint))
+		return errUnavailable
+	}
+	i.log.Error("a request could not be answered", zap.String("endpoint", endpoint),
+		zap.String("client_id", clientID), zap.Error(err))
+	return errUnavailable
+}

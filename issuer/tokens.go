@@ -1,0 +1,173 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// TokenFilter says which tokens to list. The empty one means all.
+type TokenFilter struct {
+	ClientID string
+	UserID   string
+	After    string // the ID of the last one of the page before
+	Limit    int    // at most so many; 0: no limit
+}
+
+// Tokens lists the records of the access tokens that have not expired, oldest first, revoked ones included.
+func (i *Issuer) Tokens(ctx context.Context, filter TokenFilter) ([]store.Token, error) {
+	var list []store.Token
+	err := i.db.View(ctx, func(r *store.Records) error {
+		list = nil
+		add := func(t store.Token) error {
+			if filter.ClientID != "" && t.ClientID != filter.ClientID {
+				return nil
+			}
+			list = append(list, t)
+			if len(list) == filter.Limit {
+				return store.ErrStop
+			}
+			return nil
+		}
+		switch {
+		case filter.UserID != "":
+			return r.TokensOfUser(filter.UserID, filter.After, add)
+		case filter.ClientID != "":
+			return r.TokensOfClient(filter.ClientID, filter.After, add)
+		}
+		return r.Tokens(filter.After, add)
+	})
+	return list, err
+}
+
+// Token returns the record of an access token.
+func (i *Issuer) Token(ctx context.Context, id string) (*store.Token, error) {
+	var t *store.Token
+	err := i.db.View(ctx, func(r *store.Records) (err error) {
+		t, err = r.Token(id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrUnknownToken
+	}
+	return t, err
+}
+
+// RevokeToken revokes the access token with that ID, from the next request on. Revoking twice is no error.
+func (i *Issuer) RevokeToken(ctx context.Context, id string) error {
+	var revoked *store.Token
+	err := i.db.Update(ctx, func(r *store.Records) (err error) {
+		if revoked, err = r.Token(id); err != nil {
+			return err
+		}
+		return r.RevokeToken(id)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrUnknownToken
+	}
+	if err == nil && revoked.RevokedAt.IsZero() {
+		i.tell(ctx, Event{Type: TokenRevoked, ClientID: revoked.ClientID, UserID: revoked.UserID, TokenID: id})
+	}
+	return err
+}
+
+// Inspection is what can be said of a token that somebody has at hand.
+type Inspection struct {
+	Active bool           `json:"active"`
+	Reason string         `json:"reason,omitempty"` // why it is not active
+	Claims map[string]any `json:"claims,omitempty"` // what the token says; true only of an active one
+	Record *store.Token   `json:"record,omitempty"` // what is kept of it; only of an active or a revoked one
+}
+
+// InspectToken tells whether a token of this issuer, on whichever host, is good, and why not.
+func (i *Issuer) InspectToken(ctx context.Context, token string) (*Inspection, error) {
+	if kind, ok := store.ParseSecret(token); ok && kind != store.PersonalAccessToken {
+		return &Inspection{Reason: "it is no access token but begins with " + string(kind)}, nil
+	}
+	inspection := &Inspection{Claims: unverifiedClaims(token)}
+	identifier := i.config.Identifier
+	if identifier == "" {
+		identifier, _ = inspection.Claims["iss"].(string)
+	}
+	_, err := i.verifier.Verify(ctx, token, identifier)
+	refused, isRefused := errors.AsType[*verify.Error](err)
+	if err != nil && !isRefused {
+		return nil, err
+	}
+	inspection.Active = err == nil
+	if isRefused {
+		inspection.Reason = refused.Description
+	}
+	if err == nil || errors.Is(err, verify.ErrRevoked) {
+		id, _ := inspection.Claims["jti"].(string)
+		record, err := i.Token(ctx, id)
+		if err != nil && !errors.Is(err, ErrUnknownToken) {
+			return nil, err
+		}
+		inspection.Record = record
+	}
+	return inspection, nil
+}
+
+// PurgeFilter says what to purge.
+type PurgeFilter struct {
+	Revoked bool          // records of tokens that have been revoked
+	Expired bool          // records of tokens that have expired
+	Age     time.Duration // only what has been so for that long
+}
+
+// purgeBatch is how many records are removed in one Update.
+const purgeBatch = 256
+
+// Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by themselves,
+// so that there are none to remove; a revoked token stays revoked without its record.
+func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (int, error) {
+	if !filter.Revoked {
+		return 0, ctx.Err()
+	}
+	var ids []string
+	err := i.db.View(ctx, func(r *store.Records) error {
+		ids = nil
+		return r.Tokens("", func(t store.Token) error {
+			if !t.RevokedAt.IsZero() && r.Now().Sub(t.RevokedAt) >= filter.Age {
+				ids = append(ids, t.ID)
+			}
+			return ctx.Err()
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for len(ids) > 0 {
+		batch := ids[:min(purgeBatch, len(ids))]
+		ids = ids[len(batch):]
+		if err := i.db.Update(ctx, func(r *store.Records) error { return deleteTokens(r, batch) }); err != nil {
+			return removed, err
+		}
+		removed += len(batch)
+	}
+	if removed > 0 {
+		i.tell(ctx, Event{Type: TokensPurged})
+	}
+	return removed, nil
+}
+
+func deleteTokens(r *store.Records, ids []string) error {
+	for _, id := range ids {
+		t, err := r.Token(id)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it has expired meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.DeleteToken(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
