@@ -255,10 +255,13 @@ func checkPKCS8(der []byte) error {
 	if key.Algorithm.OID.String() == "1.2.840.113549.1.1.1" { // rsaEncryption
 		return checkPKCS1(key.PrivateKey)
 	}
-	return checkCurve(key.Algorithm.Parameters.FullBytes)
+	if key.Algorithm.OID.String() == "1.2.840.10045.2.1" { // id-ecPublicKey, RFC 5480 §2.1.1
+		return checkCurve(key.Algorithm.Parameters)
+	}
+	return nil
 }
 
-// checkPKCS1 checks the length of the RSA key that der holds.
+// checkPKCS1 checks the length and the form of the RSA key that der holds.
 func checkPKCS1(der []byte) error {
 	var key struct {
 		Version int
@@ -266,6 +269,9 @@ func checkPKCS1(der []byte) error {
 	}
 	if _, err := asn1.Unmarshal(der, &key); err != nil {
 		return nil
+	}
+	if key.Version == 1 { // multi, RFC 8017 §A.1.2
+		return errors.New("it is an RSA key of more than two primes, which is not supported")
 	}
 	return checkModulus(key.N)
 }
@@ -275,21 +281,29 @@ func checkSEC1(der []byte) error {
 	var key struct {
 		Version    int
 		PrivateKey []byte
-		Curve      asn1.ObjectIdentifier `asn1:"optional,explicit,tag:0"`
+		Tagged     asn1.RawValue `asn1:"optional"` // [0] the curve, [1] the public key
 	}
-	if _, err := asn1.Unmarshal(der, &key); err != nil {
+	if _, err := asn1.Unmarshal(der, &key); err != nil || key.Tagged.Tag != 0 {
 		return nil
 	}
-	return foreign(key.Curve)
+	var curve asn1.RawValue
+	if _, err := asn1.Unmarshal(key.Tagged.Bytes, &curve); err != nil {
+		return nil
+	}
+	return checkCurve(curve)
 }
 
-// checkCurve refuses a curve, named by its OID, that crypto/x509 does not know.
-func checkCurve(der []byte) error {
-	var curve asn1.ObjectIdentifier
-	if _, err := asn1.Unmarshal(der, &curve); err != nil {
+// checkCurve refuses a curve that is not given by its name, or that crypto/x509 does not know.
+func checkCurve(curve asn1.RawValue) error {
+	if curve.Class == asn1.ClassUniversal && curve.Tag == asn1.TagSequence {
+		return errors.New("its curve is given by its parameters, not by name: convert it with " +
+			"`openssl pkey -ec_param_enc named_curve -in KEY -out KEY.pem`")
+	}
+	var name asn1.ObjectIdentifier
+	if _, err := asn1.Unmarshal(curve.FullBytes, &name); err != nil {
 		return nil
 	}
-	return foreign(curve)
+	return foreign(name)
 }
 
 func foreign(oid asn1.ObjectIdentifier) error {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
@@ -100,9 +101,10 @@ func (m jwkMembers) purpose() (id string, alg Algorithm, err error) {
 	if len(id) > maxKeyID {
 		return "", "", fmt.Errorf("its kid has %d bytes, at most %d are taken", len(id), maxKeyID)
 	}
-	for _, c := range []byte(id) {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return "", "", errors.New("its kid has characters other than printable ASCII without space, quote and backslash")
+	for _, c := range id {
+		// It goes into tokens, file names of other programs and paths of the admin API.
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~:=+", c) {
+			return "", "", errors.New("its kid has a character other than letters, digits and - . _ ~ : = +")
 		}
 	}
 	return id, alg, nil
@@ -211,12 +213,13 @@ func (m jwkMembers) okp() (crypto.Signer, error) {
 
 func (m jwkMembers) rsa() (crypto.Signer, error) {
 	if _, ok := m["oth"]; ok {
-		return nil, errors.New("it is an RSA key of more than two primes (oth), which is not supported")
+		return nil, errors.New("it is an RSA key of more than two primes, which is not supported")
 	}
 	if err := m.need("n", "e", "d"); err != nil {
 		return nil, err
 	}
 	names := []string{"n", "e", "d", "p", "q"}
+	var width int // bytes of n
 	for _, name := range names[3:] {
 		if _, ok := m[name]; !ok {
 			return nil, fmt.Errorf("it has no %s: an RSA key is needed with its primes (p, q)", name)
@@ -240,10 +243,13 @@ func (m jwkMembers) rsa() (crypto.Signer, error) {
 			if err := checkModulus(new(big.Int).SetBytes(b)); err != nil {
 				return nil, err
 			}
+			width = len(b)
 		case name == "e" && len(b) > 4:
 			return nil, fmt.Errorf("its e has %d bytes, at most 4 are taken", len(b))
-		case len(b) > rsaMaxBits/8:
-			return nil, fmt.Errorf("its %s has %d bytes, which is longer than its n", name, len(b))
+		case name == "e" && (b[len(b)-1]&1 == 0 || len(b) == 1 && b[0] == 1):
+			return nil, errors.New("its e is even or 1: it is no exponent of an RSA key")
+		case len(b) > width:
+			return nil, fmt.Errorf("its %s has %d bytes, its n has %d", name, len(b), width)
 		}
 	}
 	priv, err := assemble[*rsa.PrivateKey](m, append(names, "kty")...)
@@ -252,7 +258,7 @@ func (m jwkMembers) rsa() (crypto.Signer, error) {
 	}
 	priv.Precompute()
 	if err := priv.Validate(); err != nil {
-		return nil, fmt.Errorf("its parts do not belong together: %w", err)
+		return nil, errors.New("its parts (n, e, d, p, q and what else is given) do not belong together")
 	}
 	return priv, nil
 }

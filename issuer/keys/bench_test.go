@@ -1,0 +1,146 @@
+package keys_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+	"testing"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+)
+
+// claims is what an access token of a client holds, as long as one is.
+var claims = []byte(`{"iss":"https://api.example.com","sub":"orders-sync","aud":"https://api.example.com",` +
+	`"exp":1790000000,"iat":1789996400,"jti":"01998e0c-3f7a-7c3e-9d7e-3a1b5c7d9e0f","client_id":"orders-sync",` +
+	`"scope":"read write"}`)
+
+// BenchmarkSignJWT measures, for each algorithm, a whole token beside the floor: the signature by the standard library
+// alone, of a hash that is at hand.
+func BenchmarkSignJWT(b *testing.B) {
+	for _, alg := range allAlgorithms {
+		k, signer := keyPair(b, alg)
+		sum := hash(alg, claims)
+		b.Run(string(alg)+"/floor", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := floorSign(signer, alg, sum); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(string(alg)+"/jwt", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := k.SignJWT("at+jwt", claims); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkVerify measures, for each algorithm, Key.Verify of a token beside the floor: the standard library alone, of
+// a hash and a signature in its own format that are at hand.
+func BenchmarkVerify(b *testing.B) {
+	for _, alg := range allAlgorithms {
+		k, signer := keyPair(b, alg)
+		token, err := k.SignJWT("at+jwt", claims)
+		if err != nil {
+			b.Fatal(err)
+		}
+		input := []byte(token[:strings.LastIndexByte(token, '.')])
+		signature, err := k.Sign(input)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum := hash(alg, input)
+		native, err := floorSign(signer, alg, sum)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(string(alg)+"/floor", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !floorVerify(signer.Public(), alg, sum, native) {
+					b.Fatal("refused")
+				}
+			}
+		})
+		b.Run(string(alg)+"/verify", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !k.Verify(input, signature) {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
+// keyPair is the same key for this package and for the standard library.
+func keyPair(tb testing.TB, alg keys.Algorithm) (*keys.Key, crypto.Signer) {
+	tb.Helper()
+	signer := newSigner(tb, alg)
+	k, err := keys.Parse(pemPKCS8(tb, signer), alg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k, signer
+}
+
+func pemPKCS8(tb testing.TB, signer crypto.Signer) []byte {
+	tb.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(signer)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// hash is what the standard library signs: the hash of input, or for Ed25519 input itself.
+func hash(alg keys.Algorithm, input []byte) []byte {
+	switch alg {
+	case keys.EdDSA:
+		return input
+	case keys.ES384:
+		sum := sha512.Sum384(input)
+		return sum[:]
+	}
+	sum := sha256.Sum256(input)
+	return sum[:]
+}
+
+func floorSign(signer crypto.Signer, alg keys.Algorithm, sum []byte) ([]byte, error) {
+	switch key := signer.(type) {
+	case *ecdsa.PrivateKey:
+		return ecdsa.SignASN1(rand.Reader, key, sum)
+	case *rsa.PrivateKey:
+		if alg == keys.PS256 {
+			return rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum, pss)
+		}
+		return rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum)
+	}
+	return ed25519.Sign(signer.(ed25519.PrivateKey), sum), nil
+}
+
+func floorVerify(public crypto.PublicKey, alg keys.Algorithm, sum, signature []byte) bool {
+	switch key := public.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(key, sum, signature)
+	case *rsa.PublicKey:
+		if alg == keys.PS256 {
+			return rsa.VerifyPSS(key, crypto.SHA256, sum, signature, pss) == nil
+		}
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum, signature) == nil
+	}
+	return ed25519.Verify(public.(ed25519.PublicKey), sum, signature)
+}
+
+var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
