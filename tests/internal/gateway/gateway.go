@@ -75,7 +75,7 @@ func Start(t testing.TB, caddyfile string, env ...string) *Gateway {
 // New prepares what [Start] starts: for tests of what happens before Caddy runs, or when it fails to.
 func New(t testing.TB, caddyfile string, env ...string) *Gateway {
 	t.Helper()
-	ports := freePorts(t, 2)
+	ports := FreePorts(t, 2)
 	g := &Gateway{
 		URL:       "http://127.0.0.1:" + ports[0],
 		Port:      ports[0],
@@ -279,9 +279,9 @@ func tail(s string, n int) string {
 	return "…" + s[len(s)-n:]
 }
 
-// freePorts finds ports that nobody listens on. They are below those that the kernel gives to outgoing connections
+// FreePorts finds ports of 127.0.0.1 that nobody listens on. They are below those that the kernel gives to outgoing connections
 // (32768 and up), so that a port is still free when a gateway starts a second time.
-func freePorts(t testing.TB, n int) []string {
+func FreePorts(t testing.TB, n int) []string {
 	t.Helper()
 	var ports []string
 	for range 1000 {
