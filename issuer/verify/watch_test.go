@@ -1,0 +1,208 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// watched is how many requests the verifier watches.
+func (h *house) watched() (n int) {
+	for i := range h.v.watches {
+		shard := &h.v.watches[i]
+		shard.mu.Lock()
+		for w := shard.first; w != nil; w = w.next {
+			n++
+		}
+		shard.mu.Unlock()
+	}
+	return n
+}
+
+// inBubble runs test on a house whose verifier runs, in the time of a bubble.
+func inBubble(t *testing.T, test func(t *testing.T, h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouseAt(t, fixedKey(t), 0)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { h.v.Run(ctx) })
+		test(t, h)
+		stop()
+		running.Wait()
+		if n := h.watched(); n != 0 {
+			t.Errorf("%d requests are still watched", n)
+		}
+	})
+}
+
+// open lets a request through that stays.
+func (h *house) open(changes ...change) (ctx context.Context, release func()) {
+	h.t.Helper()
+	id, err := h.verify(h.token(changes...))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.v.Watch(h.t.Context(), id)
+}
+
+// wantCut waits that long and compares why the request was cut, nil if it must not have been.
+func wantCut(t testing.TB, ctx context.Context, after time.Duration, want error) {
+	t.Helper()
+	time.Sleep(after)
+	synctest.Wait()
+	if got := context.Cause(ctx); !errors.Is(got, want) {
+		t.Errorf("after %v: %v, want %v", after, got, want)
+	}
+}
+
+func TestStreamIsCutWhenItsTokenExpires(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx, release := h.open(change{"exp": h.now().Add(time.Minute).Unix()})
+		defer release()
+		other, releaseOther := h.open()
+		defer releaseOther()
+		wantCut(t, ctx, 59*time.Second, nil)
+		wantCut(t, ctx, 2*time.Second, ErrExpired)
+		wantCut(t, other, 0, nil)
+	})
+}
+
+func TestStreamIsCutWhenItsTokenIsRevoked(t *testing.T) {
+	tests := map[string]struct {
+		open change
+		end  func(h *house)
+		want error
+	}{
+		"token": {change{"jti": "j1"}, func(h *house) { h.revoke("j1") }, ErrRevoked},
+		"client deleted": {nil, func(h *house) {
+			h.update(func(r *store.Records) error { return r.DeleteClient(storedClient) })
+		}, ErrRevoked},
+		"client disabled": {nil, func(h *house) {
+			h.update(func(r *store.Records) error {
+				return r.PutClient(&store.Client{ID: storedClient, Disabled: true})
+			})
+		}, ErrRevoked},
+		"client taken from the config": {change{"client_id": configClient, "sub": configClient}, func(h *house) {
+			h.setClient(configClient, false)
+		}, ErrClientGone},
+		"key retired": {nil, func(h *house) { h.ring.set() }, ErrSignature},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, h *house) {
+				ctx, release := h.open(test.open)
+				defer release()
+				wantCut(t, ctx, 10*time.Second, nil)
+				test.end(h)
+				wantCut(t, ctx, time.Second, test.want)
+			})
+		})
+	}
+	t.Run("at once", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, h *house) {
+			ctx, release := h.open(change{"jti": "j1"})
+			defer release()
+			later, releaseLater := h.open(change{"jti": "j2"})
+			defer releaseLater()
+			wantCut(t, ctx, 1500*time.Millisecond, nil)
+			h.revoke("j1")
+			h.revoke("j2")
+			wantCut(t, ctx, 0, ErrRevoked)
+			wantCut(t, later, betweenCuts, ErrRevoked)
+		})
+	})
+	t.Run("while it is opened", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, h *house) {
+			id, err := h.verify(h.token(change{"jti": "j1"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.revoke("j1")
+			ctx, release := h.v.Watch(t.Context(), id)
+			defer release()
+			wantCut(t, ctx, 2*time.Second, ErrRevoked)
+		})
+	})
+}
+
+func TestShortRequestsAreNotTorn(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		time.Sleep(500 * time.Millisecond)
+		ctx, release := h.open(change{"jti": "j1"})
+		defer release()
+		h.revoke("j1")
+		wantCut(t, ctx, 900*time.Millisecond, nil)
+		wantCut(t, ctx, time.Second, ErrRevoked)
+	})
+}
+
+func TestWatchReleaseLeaksNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		id, err := h.verify(h.token())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 500 {
+					parent, gone := context.WithCancel(t.Context())
+					ctx, release := h.v.Watch(parent, id)
+					other, releaseOther := h.v.Watch(parent, id)
+					release()
+					if !errors.Is(context.Cause(ctx), context.Canceled) || other.Err() != nil {
+						t.Error("release ends its own request")
+					}
+					gone()
+					<-other.Done()
+					releaseOther()
+					releaseOther() // once more does no harm
+				}
+			})
+		}
+		wg.Wait()
+		if n := h.watched(); n != 0 {
+			t.Errorf("%d requests are still watched", n)
+		}
+	})
+}
+
+func TestReleaseRacesWithTheCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		var wg sync.WaitGroup
+		for n := range 200 {
+			ctx, release := h.open(change{"jti": "j1"})
+			wg.Go(func() {
+				if n%2 == 0 {
+					<-ctx.Done()
+				} else {
+					time.Sleep(3 * time.Second)
+				}
+				release()
+			})
+		}
+		time.Sleep(3*time.Second - 1)
+		go h.revoke("j1")
+		wg.Wait()
+	})
+}
+
+func TestRunLetsGoOfExpiredTokens(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		for range 10 {
+			h.want(h.token(change{"exp": h.now().Add(time.Second).Unix()}), nil)
+			h.want(h.token(), nil)
+		}
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		if n := h.remembered(); n != 10 {
+			t.Errorf("%d tokens are remembered, want 10", n)
+		}
+	})
+}
