@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +12,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(App{})
+	caddy.RegisterModule(new(App))
 }
 
 // DefaultIssuer is the name of the issuer that a directive means when it names none.
@@ -29,11 +28,10 @@ type App struct {
 	ctx       caddy.Context
 	mu        sync.Mutex
 	instances map[string]*instance
-	cleaned   bool
 }
 
 // CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "passport",
 		New: func() caddy.Module { return new(App) },
@@ -57,7 +55,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 func (a *App) provision(name string, config *Issuer) (*instance, error) {
-	if err := config.provision(a.ctx, name); err != nil {
+	if err := config.provision(a.ctx); err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", name, err)
 	}
 	i := newInstance(name, config, a.ctx.Logger().With(zap.String("issuer", name)))
@@ -90,12 +88,7 @@ func (*App) Stop() error { return nil }
 
 // Cleanup lets go what the issuers of this config have acquired. What the next config has acquired too stays open.
 func (a *App) Cleanup() error {
-	a.mu.Lock()
-	a.cleaned = true
-	a.mu.Unlock()
-	for _, i := range a.all() {
-		i.close()
-	}
+	retire(a.all())
 	return nil
 }
 
@@ -125,6 +118,13 @@ func (a *App) instance(name string) (*instance, error) {
 	return i, config.validate(name)
 }
 
+// find returns the issuer of that name, nil if there is none.
+func (a *App) find(name string) *instance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.instances[name]
+}
+
 // all returns the issuers in the order of their names.
 func (a *App) all() []*instance {
 	a.mu.Lock()
@@ -151,5 +151,4 @@ var (
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
-	_ context.Context    = caddy.Context{}
 )

@@ -4,20 +4,141 @@ import (
 	"encoding/json"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // Issuer is the config of one issuer of the app passport.
 type Issuer struct {
-	// Identifier is the issuer identifier: `iss` in tokens and metadata, and the default audience. A URL with https,
-	// without query and fragment (http is let through for localhost). Default: each host is its own issuer, by the
-	// scheme and host of the request.
+	// Identifier is the issuer identifier: `iss` of tokens and metadata, and the default audience. An https URL without
+	// query and fragment. Placeholders {env.*} and {file.*} are replaced. Default: each host is an issuer of its own,
+	// named by the scheme and the host of the request.
 	Identifier string `json:"issuer,omitempty"`
 
-	// StorageRaw is where clients, tokens and keys are kept: a module of the namespace passport.storage.
-	// Default: badger, in the folder passport/<issuer name> of Caddy's data directory.
+	// StorageRaw is where clients, tokens and keys are kept: a module of the namespace passport.storage. Default: the
+	// module badger with the folder passport/<name of the issuer> in Caddy's data directory.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=passport.storage inline_key=module"`
+
+	// Keys says how tokens are signed. Default: by ES256 with keys that the issuer makes itself.
+	Keys *Keys `json:"keys,omitempty"`
+
+	// Scopes describes the scopes. One that only a route, a client or DefaultScopes names exists too, described by its
+	// name. Default: none.
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// DefaultScopes are what a token gets whose client asked for no scope, as far as the client may have them.
+	// Default: none; such a token has no scope.
+	DefaultScopes []string `json:"default_scopes,omitempty"`
+
+	// Grants are the grants that are on. Default: authorization_code, refresh_token, client_credentials, device_code and
+	// personal_access. password and implicit are on only when they are named.
+	Grants []string `json:"grants,omitempty"`
+
+	// Lifetimes says how long what the issuer gives out is good.
+	Lifetimes *Lifetimes `json:"lifetimes,omitempty"`
+
+	// Clients are kept here in the config; the API can't change them. Default: none.
+	Clients []Client `json:"clients,omitempty"`
+
+	storage   Storage
+	key       *keys.Key      // from Keys.PrivateKey or Keys.PrivateKeyFile
+	clients   []store.Client // Clients, with their secrets hashed
+	clientIDs map[string]struct{}
 }
 
-func (c *Issuer) provision(ctx caddy.Context, name string) error { return nil }
+// Keys says how an issuer signs its tokens.
+type Keys struct {
+	// Algorithm is ES256, ES384, RS256, PS256 or EdDSA. Default: ES256, or what PrivateKey is made for.
+	Algorithm string `json:"algorithm,omitempty"`
 
-func (c *Issuer) validate(name string) error { return nil }
+	// Rotate is how long a key signs until the next one takes its place. Tokens of the old one stay good until they
+	// expire. Not with a private key from outside. Default: 0, keys are rotated on command only.
+	Rotate caddy.Duration `json:"rotate,omitempty"`
+
+	// PrivateKey is the signing key itself, as PEM or JWK, instead of keys that the issuer makes; it is never written to
+	// the storage. Placeholders {env.*} and {file.*} are replaced: better one of them than the key itself.
+	// Default: none.
+	PrivateKey string `json:"private_key,omitempty"`
+
+	// PrivateKeyFile is a file with what PrivateKey would have. Placeholders {env.*} are replaced. Default: none.
+	PrivateKeyFile string `json:"private_key_file,omitempty"`
+}
+
+// Scope describes a scope.
+type Scope struct {
+	// Name is the scope. Required.
+	Name string `json:"name"`
+
+	// Description says to people what the scope lets a client do. Default: the name.
+	Description string `json:"description,omitempty"`
+
+	// Includes are the scopes that who has this one has too. Default: none.
+	Includes []string `json:"includes,omitempty"`
+
+	// Restricted keeps the scope for clients and users that name it. Default: false, whoever has no list may have it.
+	Restricted bool `json:"restricted,omitempty"`
+}
+
+// Lifetimes says how long what an issuer gives out is good.
+type Lifetimes struct {
+	// AccessToken is for access tokens, unless their client has its own. Default: 1h.
+	AccessToken caddy.Duration `json:"access_token,omitempty"`
+
+	// RefreshToken is for refresh tokens. Default: 30d.
+	RefreshToken caddy.Duration `json:"refresh_token,omitempty"`
+
+	// PersonalAccessToken is for personal access tokens. Default: 180d.
+	PersonalAccessToken caddy.Duration `json:"personal_access_token,omitempty"`
+
+	// AuthorizationCode is for authorization codes. Default: 60s.
+	AuthorizationCode caddy.Duration `json:"authorization_code,omitempty"`
+
+	// DeviceCode is for device codes and their user codes. Default: 10m.
+	DeviceCode caddy.Duration `json:"device_code,omitempty"`
+
+	// Session is for a person's browser session, whatever happens in it. Default: 12h.
+	Session caddy.Duration `json:"session,omitempty"`
+
+	// SessionIdle is for a browser session in which nothing happens. Default: 2h.
+	SessionIdle caddy.Duration `json:"session_idle,omitempty"`
+}
+
+// Client is an OAuth client that is kept in the config.
+type Client struct {
+	// ID is the `client_id`. Required.
+	ID string `json:"id"`
+
+	// Name is what people read. Default: the ID.
+	Name string `json:"name,omitempty"`
+
+	// Secret is the client's secret, at least 32 characters. Placeholders {env.*} and {file.*} are replaced: better one
+	// of them, or SecretHash, than the secret itself. A client that is not public has either of the two.
+	Secret string `json:"secret,omitempty"`
+
+	// SecretHash is the SHA-256 of the secret in hexadecimal.
+	SecretHash string `json:"secret_hash,omitempty"`
+
+	// Grants are the grants that the client may use. Default: authorization_code and refresh_token with RedirectURIs,
+	// else client_credentials, or device_code and refresh_token for a public client.
+	Grants []string `json:"grants,omitempty"`
+
+	// Scopes are all that the client may have. Default: every scope that is not restricted.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// RedirectURIs are the URIs to which people may be sent back, compared exactly. Placeholders {env.*} and {file.*} are
+	// replaced. Default: none.
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+
+	// AccessTokenLifetime is how long the client's access tokens are good. Default: what the issuer's Lifetimes say.
+	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
+
+	// Public says that the client can't keep a secret, and has none. Default: false.
+	Public bool `json:"public,omitempty"`
+
+	// FirstParty says that the client is the operator's own: people are not asked for their consent. Default: false.
+	FirstParty bool `json:"first_party,omitempty"`
+
+	// ResourceServer lets the client introspect every token, not only its own. Default: false.
+	ResourceServer bool `json:"resource_server,omitempty"`
+}

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/oauth2-passport/caddy-passport/issuer"
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -19,54 +21,79 @@ import (
 const retryAfter = time.Second
 
 // errClosed is the answer of an instance whose config is over.
-var errClosed = errors.New("the configuration has been replaced")
+var errClosed = errors.New("its configuration has been replaced")
 
-// instance is one issuer of one config. It is made when the config is provisioned and opened when the app starts, or by
+// instance is one issuer of one config. It is made when the config is provisioned, and opened when the app starts or by
 // the first request: apps start in no particular order.
 type instance struct {
 	name   string
 	config *Issuer
 	logger *zap.Logger
 
-	running atomic.Pointer[running] // nil until it is open
-	opening chan struct{}           // holds one token for who opens or closes
+	running   atomic.Pointer[running]  // nil unless it is open
+	successor atomic.Pointer[instance] // the one of the config that has taken this one's place
 
-	// The fields below belong to who holds the token.
+	opening  chan struct{} // full while somebody opens or closes, who alone uses what follows
 	closed   bool
-	failed   error
+	failed   error // the last attempt to open it
 	failedAt time.Time
 
-	mu     sync.Mutex
-	scopes map[string]struct{} // that routes demand
+	mu       sync.Mutex
+	scopes   []string // that routes demand
+	audience []string // that routes demand
 }
 
 // running is what an open issuer consists of.
 type running struct {
-	db *store.DB
+	db       *store.DB
+	ring     *keys.Ring
+	verifier *verify.Verifier
+	issuer   *issuer.Issuer
+
+	release func() error // gives the database back
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 func newInstance(name string, config *Issuer, logger *zap.Logger) *instance {
-	return &instance{
-		name:    name,
-		config:  config,
-		logger:  logger,
-		opening: make(chan struct{}, 1),
-		scopes:  make(map[string]struct{}),
-	}
+	return &instance{name: name, config: config, logger: logger, opening: make(chan struct{}, 1)}
 }
 
-// demand tells the issuer that a route demands these scopes: a scope that only a route names exists too. Handlers call
-// it when they are provisioned; later it has no effect.
-func (i *instance) demand(scopes ...string) {
+// demand tells the issuer which scopes and audiences a route demands: those that only a route names exist too. Handlers
+// call it when they are provisioned; once the issuer is open it has no effect.
+func (i *instance) demand(scopes, audience []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for _, s := range scopes {
-		i.scopes[s] = struct{}{}
+	i.scopes = append(i.scopes, scopes...)
+	i.audience = append(i.audience, audience...)
+}
+
+// configured tells whether the config has a client with that ID: the config that is in force, also for requests that
+// came under an older one and are still running.
+func (i *instance) configured(client string) bool {
+	for next := i.successor.Load(); next != nil; next = i.successor.Load() {
+		i = next
 	}
+	_, ok := i.config.clientIDs[client]
+	return ok
 }
 
 // ready tells whether the issuer is open.
 func (i *instance) ready() bool { return i.running.Load() != nil }
+
+// use returns the open issuer, which it opens if need be.
+func (i *instance) use(ctx context.Context) (*running, error) {
+	if r := i.running.Load(); r != nil {
+		return r, nil
+	}
+	if err := i.open(ctx); err != nil {
+		return nil, err
+	}
+	if r := i.running.Load(); r != nil {
+		return r, nil
+	}
+	return nil, errClosed
+}
 
 // open opens the issuer unless it is open. Callers that come while another one opens wait for it. After a failure,
 // callers within retryAfter get the same error; then the next one tries again.
@@ -89,7 +116,8 @@ func (i *instance) open(ctx context.Context) error {
 	case i.failed != nil && time.Since(i.failedAt) < retryAfter:
 		return i.failed
 	}
-	r, err := i.start(ctx)
+	// Others wait for the outcome, so it does not end with the one request that happened to come first.
+	r, err := i.start(context.WithoutCancel(ctx))
 	if err != nil {
 		i.failed, i.failedAt = fmt.Errorf("issuer %q: %w", i.name, err), time.Now()
 		return i.failed
@@ -100,26 +128,60 @@ func (i *instance) open(ctx context.Context) error {
 }
 
 // start opens everything that the issuer consists of.
-func (i *instance) start(ctx context.Context) (*running, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// close lets go what open has acquired. It may be called at any time, more than once.
-func (i *instance) close() {
-	i.opening <- struct{}{}
-	defer func() { <-i.opening }()
-	i.closed = true
-	i.running.Store(nil)
-}
-
-// routeScopes are the scopes that routes demand, sorted.
-func (i *instance) routeScopes() []string {
+func (i *instance) start(ctx context.Context) (_ *running, err error) {
+	r := new(running)
+	r.db, r.release, err = acquire(ctx, i.config.storage, i.name)
+	if err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	r.ring, err = keys.Open(ctx, keys.Config{
+		Algorithm: keys.Algorithm(i.config.Keys.Algorithm),
+		Rotate:    time.Duration(i.config.Keys.Rotate),
+		Private:   i.config.key,
+		Retain:    func() time.Duration { return r.longestToken(background) },
+		DB:        r.db,
+		Logger:    i.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.verifier = verify.New(verify.Config{Keys: r.ring, DB: r.db, Client: i.configured})
+	config := i.config.issuerConfig()
+	config.Name, config.Logger, config.Observer = i.name, i.logger, &observer{i.logger}
+	config.DB, config.Ring, config.Verifier = r.db, r.ring, r.verifier
+	if r.issuer, err = issuer.New(config); err != nil {
+		return nil, err
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	var names []string
-	for name := range i.scopes {
-		names = append(names, name)
+	if err = r.issuer.NameScopes(i.scopes...); err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
-	return names
+	r.issuer.NameResources(i.audience...)
+	r.done.Go(func() { r.ring.Run(background) })
+	r.done.Go(func() { r.verifier.Run(background) })
+	return r, nil
+}
+
+// longestToken is how long an access token may live that is given out now. The ring asks already while it opens, when
+// there is no issuer yet: zero adds nothing to what it knows of its keys, and it asks again once it runs.
+func (r *running) longestToken(ctx context.Context) time.Duration {
+	if r.issuer == nil {
+		return 0
+	}
+	return r.issuer.LongestAccessToken(ctx)
+}
+
+// close lets go what start has acquired.
+func (r *running) close() error {
+	r.stop()
+	r.done.Wait()
+	return r.release()
 }

@@ -1,0 +1,197 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// unmarshalCaddyfile reads the block of the global option passport; d stands at the last token before it. Syntax:
+//
+//	{
+//	    issuer  <url>
+//	    storage <module> {              # badger
+//	        ...
+//	    }
+//	    keys [<algorithm>] {            # ES256, ES384, RS256, PS256 or EdDSA
+//	        rotate           <duration>
+//	        private_key      <pem|jwk>  # better {env.*} or {file.*}
+//	        private_key_file <path>
+//	    }
+//	    scope <name> [<description>] {
+//	        includes <scope...>
+//	        restricted
+//	    }
+//	    default_scopes <scope...>
+//	    grants         <grant...>
+//	    lifetime       <what> <duration>  # access_token, refresh_token, personal_access_token, authorization_code,
+//	                                      # device_code, session, session_idle
+//	    client <id> {
+//	        secret        <secret>      # {env.*}, {file.*}, or itself: then only its hash is kept
+//	        grants        <grant...>
+//	        scopes        <scope...>
+//	        redirect_uris <uri...>
+//	        lifetime      access_token <duration>
+//	        public
+//	        first_party
+//	        resource_server
+//	    }
+//	}
+//
+// scope, lifetime and client may be repeated.
+func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var lifetimes Lifetimes
+	err := parseBlock(d, "passport", map[string]option{
+		"issuer":         text(&c.Identifier),
+		"storage":        {parse: c.parseStorage},
+		"keys":           {parse: c.parseKeys},
+		"scope":          {parse: c.parseScope, many: true},
+		"default_scopes": list(&c.DefaultScopes),
+		"grants":         list(&c.Grants),
+		"lifetime": lifetime(map[string]*caddy.Duration{
+			"access_token":          &lifetimes.AccessToken,
+			"refresh_token":         &lifetimes.RefreshToken,
+			"personal_access_token": &lifetimes.PersonalAccessToken,
+			"authorization_code":    &lifetimes.AuthorizationCode,
+			"device_code":           &lifetimes.DeviceCode,
+			"session":               &lifetimes.Session,
+			"session_idle":          &lifetimes.SessionIdle,
+		}),
+		"client": {parse: c.parseClient, many: true},
+	})
+	if lifetimes != (Lifetimes{}) {
+		c.Lifetimes = &lifetimes
+	}
+	return err
+}
+
+func (c *Issuer) parseStorage(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	if _, err := caddy.GetModule("passport.storage." + name); err != nil {
+		var names []string
+		for _, module := range caddy.GetModules("passport.storage") {
+			names = append(names, module.ID.Name())
+		}
+		return d.Errf("unknown storage %q: there is %s", name, known(names))
+	}
+	storage, err := caddyfile.UnmarshalModule(d, "passport.storage."+name)
+	if err != nil {
+		return err
+	}
+	c.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
+	return nil
+}
+
+func (c *Issuer) parseKeys(d *caddyfile.Dispenser) error {
+	c.Keys = new(Keys)
+	if d.NextArg() {
+		c.Keys.Algorithm = d.Val()
+		if err := checkAlgorithm(c.Keys.Algorithm); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, "keys", map[string]option{
+		"rotate":           duration(&c.Keys.Rotate),
+		"private_key":      secretText(&c.Keys.PrivateKey, "the private key", "PASSPORT_PRIVATE_KEY"),
+		"private_key_file": text(&c.Keys.PrivateKeyFile),
+	})
+}
+
+func (c *Issuer) parseScope(d *caddyfile.Dispenser) error {
+	var s Scope
+	args := d.RemainingArgs()
+	switch len(args) {
+	case 2:
+		s.Description = args[1]
+		fallthrough
+	case 1:
+		s.Name = args[0]
+	default:
+		return d.ArgErr()
+	}
+	if s.Name == "" {
+		return d.Err("the name of the scope is empty")
+	}
+	for _, other := range c.Scopes {
+		if other.Name == s.Name {
+			return d.Errf("the scope %q is defined twice", s.Name)
+		}
+	}
+	err := parseBlock(d, "scope", map[string]option{
+		"includes":   list(&s.Includes),
+		"restricted": flag(&s.Restricted),
+	})
+	c.Scopes = append(c.Scopes, s)
+	return err
+}
+
+func (c *Issuer) parseClient(d *caddyfile.Dispenser) error {
+	var client Client
+	if err := parseText(d, &client.ID); err != nil {
+		return err
+	}
+	for _, other := range c.Clients {
+		if other.ID == client.ID {
+			return d.Errf("the client %q is defined twice", client.ID)
+		}
+	}
+	err := parseBlock(d, "client", map[string]option{
+		"secret":          {parse: client.parseSecret},
+		"grants":          list(&client.Grants),
+		"scopes":          list(&client.Scopes),
+		"redirect_uris":   list(&client.RedirectURIs),
+		"lifetime":        lifetime(map[string]*caddy.Duration{"access_token": &client.AccessTokenLifetime}),
+		"public":          flag(&client.Public),
+		"first_party":     flag(&client.FirstParty),
+		"resource_server": flag(&client.ResourceServer),
+	})
+	if err != nil {
+		return err
+	}
+	if err := client.checkSecret(); err != nil {
+		return d.Errf("client %q: %w", client.ID, err)
+	}
+	c.Clients = append(c.Clients, client)
+	return nil
+}
+
+// parseSecret keeps of a secret that is written out its hash alone.
+func (c *Client) parseSecret(d *caddyfile.Dispenser) error {
+	var secret string
+	if err := parseText(d, &secret); err != nil {
+		return err
+	}
+	if placeholder.MatchString(secret) {
+		c.Secret = secret
+		return nil
+	}
+	hash, err := hashClientSecret(secret)
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	c.SecretHash = hash
+	return nil
+}
+
+// lifetime reads the name of what lives and for how long; each name once.
+func lifetime(of map[string]*caddy.Duration) option {
+	return option{many: true, parse: func(d *caddyfile.Dispenser) error {
+		if !d.NextArg() {
+			return d.ArgErr()
+		}
+		into, ok := of[d.Val()]
+		if !ok {
+			return d.Errf("unknown lifetime %q: there is %s", d.Val(), knownKeys(of))
+		}
+		if *into != 0 {
+			return d.Errf("the lifetime of %q is repeated", d.Val())
+		}
+		return parseDuration(d, into)
+	}}
+}

@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+	"github.com/oauth2-passport/caddy-passport/store/badgerstore"
+)
+
+func init() {
+	caddy.RegisterModule(Badger{})
+}
+
+// Badger is the storage module badger: a folder on a local disk, for a single node.
+type Badger struct {
+	// Path is the folder, which is made with mode 0700 if it is missing. Placeholders {env.*} and {file.*} are replaced.
+	// Default: passport/<name of the issuer> in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	// EncryptionKey encrypts what is written to the folder: 16, 24 or 32 bytes, in base64 or hexadecimal. A folder stays
+	// as it began: with its key, or without one. Placeholders {env.*} and {file.*} are replaced: better one of them than
+	// the key itself. Default: none, nothing is encrypted.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	key []byte
+}
+
+// CaddyModule returns the Caddy module information.
+func (Badger) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "passport.storage.badger",
+		New: func() caddy.Module { return new(Badger) },
+	}
+}
+
+// Provision replaces placeholders.
+func (b *Badger) Provision(caddy.Context) error {
+	var err error
+	if b.Path, err = replace(b.Path); err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	if b.EncryptionKey == "" {
+		return nil
+	}
+	key, err := reveal(b.EncryptionKey)
+	if err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	if b.key, err = badgerstore.ParseKey(key); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads the module. Syntax:
+//
+//	badger [<path>] {
+//	    encryption_key <key>    # better {env.*} or {file.*}
+//	}
+func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the module's name
+	if d.NextArg() {
+		if b.Path = d.Val(); b.Path == "" {
+			return d.Err("the path is empty")
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, "storage badger", map[string]option{
+		"encryption_key": secretText(&b.EncryptionKey, "the encryption key", "PASSPORT_ENCRYPTION_KEY"),
+	})
+}
+
+// Resource implements [Storage]: the cleaned absolute path.
+func (b *Badger) Resource(issuer string) string {
+	path := cmp.Or(b.Path, filepath.Join(caddy.AppDataDir(), "passport", issuer))
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path)
+}
+
+// Settings implements [Storage].
+func (b *Badger) Settings() [sha256.Size]byte { return sha256.Sum256(b.key) }
+
+// Open implements [Storage].
+func (b *Badger) Open(_ context.Context, issuer string) (store.Engine, error) {
+	return badgerstore.Open(badgerstore.Options{
+		Dir:           b.Resource(issuer),
+		EncryptionKey: b.key,
+		Logger:        zap.New(currentCore{}).Named(string(b.CaddyModule().ID)),
+	})
+}
+
+// currentCore writes to Caddy's default logger as it is at the moment. What outlives the config that opened it logs
+// there: the config's own logs are closed with it.
+type currentCore struct{ fields []zapcore.Field }
+
+func (c currentCore) now() zapcore.Core { return caddy.Log().Core() }
+
+// Enabled implements [zapcore.Core].
+func (c currentCore) Enabled(level zapcore.Level) bool { return c.now().Enabled(level) }
+
+// With implements [zapcore.Core].
+func (c currentCore) With(fields []zapcore.Field) zapcore.Core {
+	return currentCore{append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+// Check implements [zapcore.Core].
+func (c currentCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.now().With(c.fields).Check(entry, checked)
+}
+
+// Write implements [zapcore.Core].
+func (c currentCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	return c.now().With(c.fields).Write(entry, fields)
+}
+
+// Sync implements [zapcore.Core].
+func (c currentCore) Sync() error { return c.now().Sync() }
+
+// Interface guards
+var (
+	_ Storage               = (*Badger)(nil)
+	_ caddy.Provisioner     = (*Badger)(nil)
+	_ caddyfile.Unmarshaler = (*Badger)(nil)
+	_ zapcore.Core          = currentCore{}
+)
