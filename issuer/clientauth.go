@@ -128,7 +128,7 @@ const unknownID = "unknown"
 
 // storedClient reads a client from the store; nil when there is none, for which it works as hard.
 func (i *Issuer) storedClient(ctx context.Context, id string) (*store.Client, error) {
-	if checkClientID(id) != nil {
+	if !isClientID(id) {
 		id = unknownID
 	}
 	var client *store.Client
@@ -190,11 +190,7 @@ func HashClientSecret(secret string) (string, error) {
 	return store.HashSecret(secret), nil
 }
 
-// checkClientID holds an ID against RFC 6749 appendix A.1, but for the characters that are trouble in headers and logs.
-func checkClientID(id string) error {
-	if !isVisible(id) || len(id) > maxEventString {
-		return fmt.Errorf(`client %q: an ID takes up to %d visible ASCII characters without space, " and \`, id,
-			maxEventString)
-	}
-	return nil
-}
+const maxClientID = 255
+
+// isClientID holds an ID against RFC 6749 appendix A.1, but for the characters that are trouble in headers and logs.
+func isClientID(id string) bool { return isVisible(id) && len(id) <= maxClientID }

@@ -14,19 +14,19 @@ import (
 // introspect answers POST /introspect (RFC 7662). A client hears about its own tokens, a resource server about all;
 // every other token is not active, for whatever reason, and nothing else is said of it (§2.2, §4).
 func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request) {
-	client, token, err := e.tokenParameter(r)
-	if err == nil && client.Public {
+	q, err := e.readTokenQuery(r)
+	if err == nil && q.client.Public {
 		err = errInvalidClient // §2.1: the endpoint asks for authorization, and a public client has none to show
 	}
 	var id *verify.Identity
 	if err == nil {
-		id, err = e.verified(r.Context(), token, e.IdentifierFor(r))
+		id, err = e.verified(r.Context(), q.token, e.IdentifierFor(r))
 	}
 	if err != nil {
-		e.refuseClient(w, r, client, "introspect", err)
+		e.refuseQuery(w, r, "introspect", q, err)
 		return
 	}
-	if id == nil || id.ClientID != client.ID && !client.ResourceServer {
+	if id == nil || id.ClientID != q.client.ID && !q.client.ResourceServer {
 		writeJSON(w, notActive)
 		return
 	}

@@ -161,8 +161,12 @@ func (i *Issuer) setClients(clients []store.Client) error {
 		if _, ok := i.clients[c.ID]; ok {
 			return fmt.Errorf("client %s is defined twice", c.ID)
 		}
-		if err := checkClientID(c.ID); err != nil {
-			return err
+		if !isClientID(c.ID) {
+			return fmt.Errorf(`client %q: an ID takes up to %d visible ASCII characters without space, " and \`, c.ID,
+				maxClientID)
+		}
+		if c.Name == "" {
+			c.Name = c.ID
 		}
 		if err := i.checkClient(&c); err != nil {
 			return fmt.Errorf("client %s: %w", c.ID, err)

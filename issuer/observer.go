@@ -16,7 +16,9 @@ type Event struct {
 	Time   time.Time
 	Issuer string // the name of the issuer, not its identifier
 
-	ClientID string // as the caller gave it where authentication failed: it may be anything of up to 255 characters
+	// ClientID is that of the client. Where something was refused it is what the caller said, which may be anything of
+	// up to 255 visible characters, or empty.
+	ClientID string
 	UserID   string // empty where no person is concerned
 	TokenID  string
 	Grant    string // the name of the grant, for example "client_credentials"
@@ -29,16 +31,15 @@ type EventType string
 
 // What is told.
 const (
-	TokenIssued    EventType = "token.issued"
-	TokenRefused   EventType = "token.refused" // Error says why
-	TokenRevoked   EventType = "token.revoked"
-	ClientRefused  EventType = "client.refused" // authentication failed
-	ClientCreated  EventType = "client.created"
-	ClientUpdated  EventType = "client.updated"
-	ClientDeleted  EventType = "client.deleted"
-	SecretRotated  EventType = "client.secret_rotated"
-	TokensPurged   EventType = "tokens.purged"
-	maxEventString           = 255
+	TokenIssued   EventType = "token.issued"
+	TokenRefused  EventType = "token.refused" // Error says why
+	TokenRevoked  EventType = "token.revoked"
+	ClientRefused EventType = "client.refused" // authentication failed, at an endpoint that gives no tokens
+	ClientCreated EventType = "client.created"
+	ClientUpdated EventType = "client.updated"
+	ClientDeleted EventType = "client.deleted"
+	SecretRotated EventType = "client.secret_rotated"
+	TokensPurged  EventType = "tokens.purged"
 )
 
 type nobody struct{}
@@ -50,8 +51,8 @@ func (i *Issuer) tell(ctx context.Context, e Event) {
 	if e.Time.IsZero() {
 		e.Time = i.db.Now()
 	}
-	if len(e.ClientID) > maxEventString {
-		e.ClientID = e.ClientID[:maxEventString]
+	if !isClientID(e.ClientID) {
+		e.ClientID = ""
 	}
 	i.observer.Observe(ctx, e)
 }

@@ -12,12 +12,12 @@ import (
 // revoke answers POST /revoke (RFC 7009). It says 200 to whoever proves to be a client, whatever became of the token:
 // one that is not good needs no revoking (§2.2), and one of another client stays good without a word of it (§2.1).
 func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request) {
-	client, token, err := e.tokenParameter(r)
+	q, err := e.readTokenQuery(r)
 	if err == nil {
-		err = e.revokeFor(r.Context(), client, token)
+		err = e.revokeFor(r.Context(), q.client, q.token)
 	}
 	if err != nil {
-		e.refuseClient(w, r, client, "revoke", err)
+		e.refuseQuery(w, r, "revoke", q, err)
 		return
 	}
 	h := w.Header()
@@ -26,39 +26,38 @@ func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// tokenParameter authenticates the client of a request about a token, and returns both.
-func (e *endpoints) tokenParameter(r *http.Request) (*store.Client, string, error) {
-	f, fault := readForm(r)
-	if fault != nil {
-		return nil, "", fault
-	}
-	cred, fault := readCredentials(r, f)
-	if fault != nil {
-		return nil, "", fault
-	}
-	client, err := e.authenticate(r.Context(), cred)
-	if err != nil {
-		return nil, "", err
-	}
-	token := f.get("token")
-	if token == "" {
-		return client, "", errNoToken
-	}
-	return client, token, nil
+// tokenQuery is a request about a token: what revocation and introspection have in common.
+type tokenQuery struct {
+	claims string        // the ID of the client that the caller says it is
+	client *store.Client // who it has proven to be
+	token  string
 }
 
-// refuseClient answers with a fault of an endpoint that gives no tokens.
-func (e *endpoints) refuseClient(
-	w http.ResponseWriter, r *http.Request, client *store.Client, endpoint string, err error,
-) {
-	var event Event
-	if client != nil {
-		event.ClientID = client.ID
+// readTokenQuery reads a request about a token and authenticates the client.
+func (e *endpoints) readTokenQuery(r *http.Request) (q tokenQuery, err error) {
+	f, fault := readForm(r)
+	if fault != nil {
+		return q, fault
 	}
-	fault := e.fault(err, endpoint, event.ClientID)
+	cred, fault := readCredentials(r, f)
+	q.claims = cred.id
+	if fault != nil {
+		return q, fault
+	}
+	if q.client, err = e.authenticate(r.Context(), cred); err != nil {
+		return q, err
+	}
+	if q.token = f.get("token"); q.token == "" {
+		return q, errNoToken
+	}
+	return q, nil
+}
+
+// refuseQuery answers a request about a token with a fault, and tells of a client that could not prove who it is.
+func (e *endpoints) refuseQuery(w http.ResponseWriter, r *http.Request, endpoint string, q tokenQuery, err error) {
+	fault := e.fault(err, endpoint, q.claims)
 	if fault.Code == errInvalidClient.Code {
-		event.Type, event.Error = ClientRefused, fault.Code
-		e.tell(r.Context(), event)
+		e.tell(r.Context(), Event{Type: ClientRefused, ClientID: q.claims, Error: fault.Code})
 	}
 	writeError(w, r, fault)
 }

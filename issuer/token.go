@@ -14,8 +14,9 @@ import (
 // tokenRequest is what is known of a request at the token endpoint.
 type tokenRequest struct {
 	form   form
-	issuer string // the identifier that holds for the request
-	client *store.Client
+	issuer string        // the identifier that holds for the request
+	claims string        // the ID of the client that the caller says it is
+	client *store.Client // who it has proven to be
 	grant  *grant
 
 	scopes   []string // what the token will hold, once decided
@@ -52,6 +53,7 @@ func (e *endpoints) redeem(r *http.Request, req *tokenRequest) ([]byte, error) {
 	}
 	req.form = f
 	cred, fault := readCredentials(r, f)
+	req.claims = cred.id
 	if fault != nil {
 		return nil, fault
 	}
@@ -92,10 +94,7 @@ func (e *endpoints) attempt(ctx context.Context, req *tokenRequest, cred credent
 
 // refuse answers with a fault, and tells who looks after the issuer of it.
 func (e *endpoints) refuse(w http.ResponseWriter, r *http.Request, req *tokenRequest, err error) {
-	event := Event{Type: TokenRefused}
-	if req.client != nil {
-		event.ClientID = req.client.ID
-	}
+	event := Event{Type: TokenRefused, ClientID: req.claims}
 	if req.grant != nil {
 		event.Grant = req.grant.name
 	}
