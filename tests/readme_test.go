@@ -18,9 +18,9 @@ import (
 
 // block is a fenced block of a Markdown file.
 type block struct {
-	heading  string // the heading that it stands under
 	language string
 	line     int
+	indent   string // of the fence, in a list
 	text     string
 }
 
@@ -31,19 +31,17 @@ func blocks(t *testing.T, file string) []block {
 		t.Fatal(err)
 	}
 	var list []block
-	var heading string
 	var open *block
 	for i, line := range strings.SplitAfter(string(text), "\n") {
 		language, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
 		switch {
 		case fence && open == nil:
-			open = &block{heading: heading, language: language, line: i + 1}
+			indent := line[:strings.Index(line, "```")]
+			open = &block{language: language, line: i + 1, indent: indent}
 		case fence:
 			list, open = append(list, *open), nil
 		case open != nil:
-			open.text += line
-		case strings.HasPrefix(line, "#"):
-			heading = strings.TrimSpace(strings.TrimLeft(line, "#"))
+			open.text += strings.TrimPrefix(line, open.indent)
 		}
 	}
 	if open != nil {
