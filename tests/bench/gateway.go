@@ -1,0 +1,230 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Clients of the issuers, kept in their config.
+const (
+	clientID      = "bench"
+	clientSecret  = "bench-secret-0123456789abcdefghijklmnopqrstuv"
+	serverID      = "resource-server" // may introspect every token
+	serverSecret  = "resource-secret-0123456789abcdefghijklmnopqrst"
+	respondedBody = 850 // bytes: about what the answer of the token endpoint has
+)
+
+// gateway is one Caddy. One process has every variant that is compared with another, each on a port of its own, so
+// that they share the binary's layout in memory, the heap and the pace of its collector: of two processes with the
+// same config one is easily three per cent dearer than the other.
+type gateway struct {
+	*process
+	dir       string
+	algorithm string // empty: Caddy without an issuer
+	admin     string // address of the admin endpoint
+
+	bare    string // address of the site that has reverse_proxy only
+	guarded string // address of the same site with an issuer and passport_auth
+	respond string // address of the site that answers at once
+
+	issuer string // `iss`
+	key    string // its private key, PEM
+	took   time.Duration
+}
+
+// startUpstream starts the program behind the gateways.
+func (s *suite) startUpstream(ctx context.Context) error {
+	p, err := start(ctx, s.dir, "upstream", nil, s.program, hiddenUpstream)
+	if err != nil {
+		return err
+	}
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		return p.failure(err)
+	}
+	s.upstream, s.address = p, strings.TrimSpace(line)
+	return nil
+}
+
+// newGateway makes a gateway that has not begun yet, with a store of its own. Without an algorithm it has no issuer.
+func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
+	g := &gateway{dir: filepath.Join(s.dir, name), algorithm: algorithm}
+	if err := os.MkdirAll(g.dir, 0o700); err != nil {
+		return nil, err
+	}
+	for _, address := range []*string{&g.admin, &g.bare, &g.guarded, &g.respond} {
+		var err error
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	g.issuer = "http://" + g.guarded
+	return g, nil
+}
+
+// launch starts the process of a gateway, again if it has been ended, and returns when it answers the request that
+// ready makes (nil: one to the bare site) with 200. [gateway.took] is the time from the start of the process till then.
+func (s *suite) launch(ctx context.Context, g *gateway, ready func() (*http.Request, error)) error {
+	if ready == nil {
+		ready = func() (*http.Request, error) {
+			return http.NewRequest(http.MethodGet, "http://"+g.bare+"/orders", nil)
+		}
+	}
+	request, err := ready()
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(g.dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(g.caddyfile(s.address)), 0o600); err != nil {
+		return err
+	}
+	program, args := s.program, []string{hiddenCaddy}
+	if s.caddy != "" {
+		program, args = s.caddy, nil
+	}
+	env := []string{"HOME=" + g.dir, "XDG_DATA_HOME=" + g.dir, "XDG_CONFIG_HOME=" + g.dir, "BENCH_KEY=" + g.key,
+		"BENCH_CLIENT_SECRET=" + clientSecret, "BENCH_SERVER_SECRET=" + serverSecret}
+	began := time.Now()
+	g.process, err = start(ctx, g.dir, "caddy", env, program,
+		append(args, "run", "--config", config, "--adapter", "caddyfile")...)
+	if err != nil {
+		return err
+	}
+	s.running = append(s.running, g.process)
+	if err := g.wait(ctx, request); err != nil {
+		g.stop()
+		return g.failure(fmt.Errorf("starting Caddy (%s): %w", filepath.Base(g.dir), err))
+	}
+	g.took = time.Since(began)
+	return nil
+}
+
+// wait asks until the gateway answers with 200.
+func (g *gateway) wait(ctx context.Context, request *http.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	last := "no answer"
+	for {
+		response, err := http.DefaultClient.Do(request.Clone(ctx))
+		if err == nil {
+			body, _ := io.ReadAll(io.LimitReader(response.Body, 300))
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+			last = response.Status + " " + string(body)
+		} else {
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %s", last)
+		case <-g.exited:
+			return fmt.Errorf("it ended: %s", last)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// caddyfile is the config of a gateway. The idle connections to the upstream are as many as the load has: by default
+// Caddy keeps 32, and the others would be opened anew all the time, at the cost of both sides of the comparison.
+// The rest is Caddy's default; logs go where they go by default.
+func (g *gateway) caddyfile(upstream string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 2s\n", g.admin)
+	if g.algorithm != "" {
+		fmt.Fprintf(&b, `	passport {
+		issuer %s
+		storage badger %s
+		keys %s {
+			private_key {env.BENCH_KEY}
+		}
+		scope read "See your orders"
+		scope write "Place and change orders"
+		client %s {
+			secret {env.BENCH_CLIENT_SECRET}
+			grants client_credentials
+			scopes read write
+		}
+		client %s {
+			secret {env.BENCH_SERVER_SECRET}
+			grants client_credentials
+			resource_server
+		}
+	}
+`, g.issuer, filepath.Join(g.dir, "store"), g.algorithm, clientID, serverID)
+	}
+	b.WriteString("}\n")
+	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 256\n\t\t}\n\t}\n",
+		upstream)
+	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n%s}\n", g.bare, proxy)
+	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\trespond `{\"access_token\":\"%s\"}`\n}\n", g.respond,
+		strings.Repeat("a", respondedBody-19))
+	if g.algorithm != "" {
+		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
+			proxy)
+	}
+	return b.String()
+}
+
+// heap is how many bytes of the gateway's heap are alive. It runs the collector first.
+func (g *gateway) heap(ctx context.Context) (int64, error) {
+	for range 2 { // the second takes what the first left to finalizers and pools
+		if _, err := g.get(ctx, "/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
+	}
+	data, err := g.get(ctx, "/debug/vars")
+	if err != nil {
+		return 0, err
+	}
+	var vars struct {
+		Memstats struct{ HeapAlloc int64 } `json:"memstats"`
+	}
+	if err := json.Unmarshal(data, &vars); err != nil {
+		return 0, fmt.Errorf("/debug/vars: %w", err)
+	}
+	return vars.Memstats.HeapAlloc, nil
+}
+
+// get asks the admin endpoint.
+func (g *gateway) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("admin endpoint: %s %s: %s", path, response.Status, data)
+	}
+	return data, err
+}
+
+// kill ends the gateway as a power cut would.
+func (g *gateway) kill() { g.end(syscall.SIGKILL) }
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}

@@ -1,0 +1,233 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+	"github.com/oauth2-passport/caddy-passport/store/badgerstore"
+)
+
+const megabyte = 1e6
+
+// cacheMemory is what the heap grows by when the gateway sees many tokens for the first time.
+func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
+	g, m, err := s.issuerGateway(ctx, "cache", "ES256")
+	if err != nil {
+		return nil, err
+	}
+	// Connections, buffers and pools are there before the first look.
+	few, err := m.tokens(2000)
+	if err != nil {
+		return nil, err
+	}
+	trial := guardedLeg("few", g, few...)
+	if err := s.checked(ctx, trial, s.pass(trial.load), nil); err != nil {
+		return nil, err
+	}
+	before, err := g.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := m.tokens(warmTokens)
+	if err != nil {
+		return nil, err
+	}
+	all := guardedLeg("all", g, tokens...)
+	for range 2 {
+		if err := s.checked(ctx, all, s.pass(all.load), nil); err != nil {
+			return nil, err
+		}
+	}
+	after, err := g.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	perToken := float64(after-before) / warmTokens
+	r := &row{
+		Work: "memory of a token that has been seen, of 20,000", Value: math.Round(perToken),
+		bars:     []bar{valueAtMost("", 1000, " bytes")},
+		Measured: fmt.Sprintf("%.0f bytes (heap %.1f MB before, %.1f MB after)", perToken, float64(before)/megabyte, float64(after)/megabyte),
+	}
+	r.settle()
+	return []*row{r}, nil
+}
+
+// pass is a load that sends each of its requests once.
+func (s *suite) pass(l load) load {
+	l.once = true
+	return l
+}
+
+// liveMemory is what Caddy holds, and what lies on the disk, after it has given out many tokens and rests; beside a bare
+// Caddy that has answered as many requests.
+func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
+	g, _, err := s.issuerGateway(ctx, "memory", "ES256")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := s.newGateway("memory-plain", "")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.launch(ctx, plain, nil); err != nil {
+		return nil, err
+	}
+	rate := 0.0
+	for _, one := range []struct {
+		gateway *gateway
+		address string
+	}{{plain, plain.respond}, {g, g.guarded}} {
+		request := post(one.address, "/oauth/token", credentialsGrant, clientID, clientSecret)
+		l := &leg{gateway: one.gateway, load: load{address: one.address, clients: connections, once: true}}
+		for range s.live {
+			l.load.requests = append(l.load.requests, request)
+		}
+		if err := s.checked(ctx, l, l.load, nil); err != nil {
+			return nil, err
+		}
+		rate = l.rate
+	}
+	peak, err := memoryOf(g.pid())
+	if err != nil {
+		return nil, err
+	}
+	select { // what rests gives memory back to the system by and by
+	case <-time.After(20 * time.Second):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	with, err := memoryOf(g.pid())
+	if err != nil {
+		return nil, err
+	}
+	without, err := memoryOf(plain.pid())
+	if err != nil {
+		return nil, err
+	}
+	apparent, real, err := diskUse(filepath.Join(g.dir, "store"))
+	if err != nil {
+		return nil, err
+	}
+	live, err := g.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := fmt.Sprintf("%d live tokens", s.live)
+	more := float64(with.RSS-without.RSS) / megabyte
+	memoryRow := &row{
+		Work: "memory at rest, " + n + ", more than bare Caddy", Value: more, bars: []bar{valueAtMost("", 100, " MB")},
+		Measured: fmt.Sprintf("%.0f MB: resident %.0f against %.0f MB, anonymous %.0f against %.0f MB, Pss %.0f against %.0f MB; "+
+			"heap alive %.0f MB; %.0f MB right after %.0f tokens/s", more, float64(with.RSS)/megabyte,
+			float64(without.RSS)/megabyte, float64(with.Anon)/megabyte, float64(without.Anon)/megabyte,
+			float64(with.Pss)/megabyte, float64(without.Pss)/megabyte, float64(live)/megabyte, float64(peak.RSS)/megabyte, rate),
+	}
+	files := &row{
+		Work: "Badger's files, " + n, Value: float64(real) / megabyte, bars: []bar{valueAtMost("on disk", 150, " MB")},
+		Measured: fmt.Sprintf("%.0f MB on disk, %.0f MB apparent", float64(real)/megabyte, float64(apparent)/megabyte),
+	}
+	sparse := &row{
+		Work: "Badger's files, apparent", Value: float64(apparent) / megabyte,
+		bars: []bar{valueAtMost("", 1000, " MB")}, Measured: fmt.Sprintf("%.0f MB", float64(apparent)/megabyte),
+	}
+	rows := []*row{memoryRow, files, sparse}
+	for _, r := range rows {
+		r.settle()
+	}
+	return rows, nil
+}
+
+// startTime is how long it takes from the start of the process to the first request that is let through, with many live
+// tokens in the store; then again after the process was killed.
+func (s *suite) startTime(ctx context.Context) ([]*row, error) {
+	m, err := newMint("ES256")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := s.newGateway("start-plain", "")
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.newGateway("start", "ES256")
+	if err != nil {
+		return nil, err
+	}
+	m.issuer, g.key = g.issuer, m.pem
+	began := time.Now()
+	if err := seed(ctx, filepath.Join(g.dir, "store"), m, s.million); err != nil {
+		return nil, fmt.Errorf("filling the store: %w", err)
+	}
+	fmt.Fprintf(s.progress, "  start      %d tokens stored in %.1f s\n", s.million, time.Since(began).Seconds())
+
+	var bare, closed, killed []float64
+	for range min(s.rounds, 5) {
+		for _, one := range []struct {
+			gateway *gateway
+			end     func()
+			into    *[]float64
+		}{
+			{plain, func() { plain.stop() }, &bare},
+			{g, func() { g.kill() }, &closed}, // opened after it has been closed, ended by SIGKILL
+			{g, func() { g.stop() }, &killed}, // so that this one opens what was left as it was
+		} {
+			ready := m.ready
+			if one.gateway == plain {
+				ready = nil
+			}
+			if err := s.launch(ctx, one.gateway, ready); err != nil {
+				return nil, err
+			}
+			*one.into = append(*one.into, one.gateway.took.Seconds())
+			if one.gateway == g { // something to be lost
+				if _, err := g.issueMany(ctx, 200, nil); err != nil {
+					return nil, err
+				}
+			}
+			one.end()
+		}
+	}
+	made := func(work string, times []float64) *row {
+		t := spreadOf(times)
+		r := &row{
+			Work: work, Value: t.Median, bars: []bar{valueAtMost("", 1, " s")},
+			Measured: fmt.Sprintf("%.2f s (%.2f–%.2f); bare Caddy %.2f s", t.Median, t.Least, t.Most, spreadOf(bare).Median),
+		}
+		r.settle()
+		return r
+	}
+	return []*row{
+		made(fmt.Sprintf("start to the first request let through, %d live tokens", s.million), closed),
+		made("the same after kill -9", killed),
+	}, nil
+}
+
+// seed fills a store with live tokens.
+func seed(ctx context.Context, dir string, m *mint, n int) error {
+	engine, err := badgerstore.Open(badgerstore.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = engine.Close() }()
+	db, err := store.Open(ctx, engine, "default", nil)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	const batch = 500
+	return inParallel((n+batch-1)/batch, 8, func(i int) error {
+		return db.Update(ctx, func(r *store.Records) error {
+			for range min(batch, n-i*batch) {
+				record := m.record()
+				if err := r.PutToken(&record); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}

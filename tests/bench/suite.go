@@ -1,0 +1,129 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// suite is a run of the benchmarks.
+type suite struct {
+	dir      string        // temporary, on a disk
+	program  string        // this program, which is also Caddy and the upstream
+	caddy    string        // another Caddy, when one was given
+	rounds   int           // of each group
+	length   time.Duration // of each leg in a round
+	million  int           // how many tokens the start is measured with
+	live     int           // how many tokens the memory is measured with
+	progress io.Writer
+
+	cores    int
+	sync     syncTimes
+	upstream *process
+	address  string // of the upstream
+	running  []*process
+}
+
+// work is a part of the suite that can be chosen by its name.
+type work struct {
+	name  string
+	about string
+	quick bool // part of a quick run
+	run   func(context.Context) ([]*row, error)
+}
+
+func (s *suite) works() []work {
+	grouped := func(make func(context.Context) (*group, error)) func(context.Context) ([]*row, error) {
+		return func(ctx context.Context) ([]*row, error) {
+			g, err := make(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return s.measure(ctx, g)
+		}
+	}
+	return []work{
+		{"verify", "a token that has been seen, in process", true, s.verifyHit},
+		{"warm", "tokens that have been seen, through the gateway", true, grouped(s.warm)},
+		{"fresh", "tokens never seen, forged and revoked ones", true, grouped(s.fresh)},
+		{"flood", "good tokens beside forged ones", false, grouped(s.flood)},
+		{"rs256", "the gateway with RS256", false, grouped(s.gateOf("RS256", 2000))},
+		{"eddsa", "the gateway with EdDSA", false, grouped(s.gateOf("EdDSA", 1<<20))},
+		{"token", "tokens a second, ES256", true, grouped(s.tokenOf("ES256"))},
+		{"token-rs256", "tokens a second, RS256", false, grouped(s.tokenOf("RS256"))},
+		{"token-eddsa", "tokens a second, EdDSA", false, grouped(s.tokenOf("EdDSA"))},
+		{"introspect", "questions about live tokens", true, grouped(s.introspect)},
+		{"cache", "memory of a token that has been seen", true, s.cacheMemory},
+		{"memory", "memory and files with many live tokens", false, s.liveMemory},
+		{"start", "start with a million live tokens", false, s.startTime},
+	}
+}
+
+// prepare starts what every work needs.
+func (s *suite) prepare(ctx context.Context) error {
+	s.cores = runtime.NumCPU()
+	var err error
+	if s.sync, err = syncTime(s.dir); err != nil {
+		return err
+	}
+	return s.startUpstream(ctx)
+}
+
+// close ends every child that still runs.
+func (s *suite) close() {
+	s.endGateways()
+	if s.upstream != nil {
+		s.upstream.stop()
+	}
+}
+
+func (s *suite) endGateways() {
+	for _, p := range s.running {
+		p.stop()
+	}
+	s.running = nil
+}
+
+// host is what the figures depend on.
+type host struct {
+	CPU    string    `json:"cpu"`
+	Cores  int       `json:"cores"`
+	Kernel string    `json:"kernel"`
+	Go     string    `json:"go"`
+	Dir    string    `json:"dir"`
+	Sync   syncTimes `json:"fdatasync"`
+}
+
+func (s *suite) host() host {
+	h := host{Cores: s.cores, Go: runtime.Version(), Dir: s.dir, Sync: s.sync, CPU: runtime.GOARCH}
+	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				h.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		h.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	return h
+}
+
+func (h host) String() string {
+	disk := fmt.Sprintf("fdatasync of 4 kB: %.2f ms over what is there, %.2f ms appended (medians)",
+		h.Sync.Over.Seconds()*1e3, h.Sync.Appended.Seconds()*1e3)
+	if h.Sync.Memory {
+		disk += "; " + h.Dir + " is memory and no disk, choose another with --dir"
+	}
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s\n%s", h.CPU, h.Cores, h.Kernel, h.Go, disk)
+}
