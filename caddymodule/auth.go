@@ -1,7 +1,21 @@
 package caddymodule
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 func init() {
@@ -10,6 +24,9 @@ func init() {
 
 // Auth is the handler passport_auth: it passes a request on when the request has a token that meets every demand of
 // the route, and refuses it otherwise.
+//
+// Where several are on the way of one request, all of them apply. The token is taken from the request unless each of
+// them forwards it.
 type Auth struct {
 	// Issuer is the name of the issuer in the app passport whose tokens are good here. Default: "default".
 	Issuer string `json:"issuer,omitempty"`
@@ -23,29 +40,44 @@ type Auth struct {
 	// Subject demands who acts: "user" is a person, "client" a client that acts for itself. Default: either.
 	Subject string `json:"subject,omitempty"`
 
-	// Audience are the values of which a token's `aud` must have at least one. Default: the issuer identifier.
+	// Audience are the values of which a token's `aud` must have at least one. They may have global placeholders.
+	// Default: the issuer identifier.
 	Audience []string `json:"audience,omitempty"`
 
-	// Clients are the IDs of the issuer's clients whose tokens are good here. Default: every client.
+	// Clients are the IDs of the issuer's clients whose tokens are good here. They may have global placeholders.
+	// Default: every client.
 	Clients []string `json:"clients,omitempty"`
 
-	// Optional lets a request without a token pass as anonymous. A bad token is still refused. Default: false.
+	// Optional lets a request without a token pass as anonymous: what it sends in the header field Authorization by
+	// another scheme, or in the query, reaches the upstream. A bad token is still refused. Default: false.
 	Optional bool `json:"optional,omitempty"`
 
 	// ForwardToken lets the bearer token reach the upstream. Default: false, it is removed.
 	ForwardToken bool `json:"forward_token,omitempty"`
 
 	// UpstreamHeaders are request headers that are set beside the identity headers, by their names. A value may have
-	// placeholders; one that comes out empty sets no header. Whatever the caller sent under the name is removed, on
-	// every route of the site. Default: none.
+	// placeholders; one that comes out empty sets no header, nor does an anonymous request. Whatever the caller sent
+	// under the name is removed, on every route of the site. Default: none.
 	UpstreamHeaders map[string]string `json:"upstream_headers,omitempty"`
 
-	// Preflight lets CORS preflights pass without a token. Default: false, they are refused like any request.
+	// Preflight lets CORS preflights pass without a token, and without a body. Default: false, they are refused like
+	// any request.
 	Preflight bool `json:"preflight,omitempty"`
 
-	// Realm is the realm of the WWW-Authenticate header. Default: the name of the issuer's app, "passport".
+	// Realm is the realm of the WWW-Authenticate header. Default: "passport".
 	Realm string `json:"realm,omitempty"`
+
+	gate     *gate
+	names    names // of UpstreamHeaders, for requests that have come through no site
+	upstream []upstreamHeader
+	wanted   string
+	logger   *zap.Logger
 }
+
+// upstreamHeader is one of [Auth.UpstreamHeaders].
+type upstreamHeader struct{ name, template string }
+
+const defaultRealm = "passport"
 
 // CaddyModule returns the Caddy module information.
 func (Auth) CaddyModule() caddy.ModuleInfo {
@@ -54,3 +86,212 @@ func (Auth) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Auth) },
 	}
 }
+
+// Provision finds the issuer and guards the site.
+func (a *Auth) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	if a.Realm == "" {
+		a.Realm = defaultRealm
+	}
+	a.gate = &gate{
+		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: a.Audience, clients: a.Clients,
+	}
+	if err := a.gate.provision(ctx, a.Issuer); err != nil {
+		return err
+	}
+	a.wanted = a.gate.wanted()
+	for _, name := range slices.Sorted(maps.Keys(a.UpstreamHeaders)) {
+		a.upstream = append(a.upstream, upstreamHeader{http.CanonicalHeaderKey(name), a.UpstreamHeaders[name]})
+		a.names.add(name)
+	}
+	return guardSite(ctx, slices.Collect(maps.Keys(a.UpstreamHeaders))...)
+}
+
+// Validate checks what the config demands.
+func (a *Auth) Validate() error {
+	if err := a.gate.validate(); err != nil {
+		return err
+	}
+	if i := strings.IndexFunc(a.Realm, func(c rune) bool { return c < ' ' || c == 0x7f }); i >= 0 {
+		return errors.New("realm: it has a control character")
+	}
+	for _, h := range a.upstream {
+		if err := checkUpstreamHeader(h.name); err != nil {
+			return fmt.Errorf("upstream_header: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkUpstreamHeader tells whether a header field may be set beside the identity's.
+func checkUpstreamHeader(name string) error {
+	if !isToken(name) {
+		return fmt.Errorf("%q is no name for a header", name)
+	}
+	switch name {
+	case "Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Content-Length":
+		return fmt.Errorf("%s belongs to the connection", name)
+	case "Authorization":
+		return errors.New("callers send their tokens in Authorization: " +
+			"set it where the request leaves, with header_up of reverse_proxy")
+	case headerSubject, headerClient, headerScope, headerIssuer, headerUsername:
+		return fmt.Errorf("%s is set to the identity", name)
+	}
+	return nil
+}
+
+// ServeHTTP implements [caddyhttp.MiddlewareHandler].
+func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	v := begin(r)
+	if !v.stripped {
+		v.stripped = true
+		a.names.strip(r)
+	}
+	open, id, refused := a.gate.identify(r, v)
+	if refused == nil && id != nil {
+		refused = a.gate.check(open, id)
+	}
+	switch {
+	case refused != nil:
+		a.log(v, id, refused)
+		return refused.write(w, a.Realm, a.wanted)
+	case id != nil:
+		return a.pass(w, r, next, v, open.verifier, id)
+	case a.Preflight && isPreflight(r):
+		r.Body, r.ContentLength = http.NoBody, 0 // it has none (Fetch §4.8)
+		for _, name := range methodOverrides {
+			delete(r.Header, name)
+		}
+		return next.ServeHTTP(w, r)
+	case a.Optional:
+		return next.ServeHTTP(w, r)
+	}
+	return refusedAnonymous.write(w, a.Realm, a.wanted)
+}
+
+// isPreflight tells whether the request is a CORS preflight (Fetch §4.8): the question whether another may be sent.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// pass hands the request on, for who has been found to call.
+func (a *Auth) pass(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler,
+	v *visit, verifier *verify.Verifier, id *verify.Identity,
+) error {
+	watched := v.identity == id // by a passport_auth before this one
+	v.introduce(r.Header, id)
+	if len(a.upstream) > 0 {
+		a.setUpstream(r)
+	}
+	if !a.ForwardToken {
+		// What stands there now may be another's: a directive between two passport_auth may have put it there.
+		if fields := r.Header["Authorization"]; len(fields) == 1 && fields[0] == v.authorization {
+			delete(r.Header, "Authorization")
+		}
+	}
+	if watched {
+		return next.ServeHTTP(w, r)
+	}
+	ctx, release := verifier.Watch(r.Context(), id)
+	defer release()
+	cw := &v.writer
+	if cw.ctx != nil { // another passport_auth, for another identity, uses it
+		cw = new(cutWriter)
+	}
+	cw.ResponseWriter, cw.ctx = w, ctx
+	err := next.ServeHTTP(cw, r.WithContext(ctx))
+	why := cw.cut()
+	if why == nil {
+		return err
+	}
+	a.logger.Info("request cut", zap.Object("token", logged{id}), zap.String("reason", why.Description))
+	switch {
+	case !cw.begun:
+		return refusedToken(why).write(w, a.Realm, a.wanted)
+	case cw.refused:
+		panic(http.ErrAbortHandler) // or what the client got would look complete
+	}
+	return err
+}
+
+// setUpstream sets the header fields that the config adds to those of the identity.
+func (a *Auth) setUpstream(r *http.Request) {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	for _, h := range a.upstream {
+		value := strings.TrimSpace(repl.ReplaceAll(h.template, ""))
+		if value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			delete(r.Header, h.name)
+			continue
+		}
+		r.Header[h.name] = []string{value}
+	}
+}
+
+// log tells why a request was refused: what is ours at Error, what is the caller's below.
+func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
+	level := zapcore.DebugLevel
+	switch refused.status {
+	case http.StatusServiceUnavailable:
+		level = zapcore.ErrorLevel
+	case http.StatusForbidden:
+		level = zapcore.InfoLevel // somebody we know
+	}
+	entry := a.logger.Check(level, "request refused")
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{zap.Int("status", refused.status), zap.String("reason", refused.description)}
+	switch {
+	case level == zapcore.ErrorLevel:
+		fields = append(fields, zap.Error(refused.cause))
+	case id != nil:
+		fields = append(fields, zap.Object("token", logged{id}))
+	default:
+		if jti, client, ok := claimed(v.token, refused.cause); ok {
+			fields = append(fields, zap.String("jti", jti), zap.String("client_id", client))
+		}
+	}
+	entry.Write(fields...)
+}
+
+// logged is what log lines tell of an identity.
+type logged struct{ *verify.Identity }
+
+// MarshalLogObject implements [zapcore.ObjectMarshaler].
+func (l logged) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("jti", l.TokenID)
+	enc.AddString("client_id", l.ClientID)
+	return nil
+}
+
+// claimed reads what log lines tell of a token that was refused for why. It does so only for reasons that are given
+// once the signature has been found good: what others claim is not told.
+func claimed(token string, why error) (jti, clientID string, ok bool) {
+	switch why {
+	case verify.ErrExpired, verify.ErrNotYetValid, verify.ErrRevoked, verify.ErrClientGone:
+	default:
+		return "", "", false
+	}
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return "", "", false
+	}
+	var claims struct {
+		TokenID  string `json:"jti"`
+		ClientID string `json:"client_id"`
+	}
+	err = json.Unmarshal(text, &claims)
+	return claims.TokenID, claims.ClientID, err == nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Auth)(nil)
+	_ caddy.Validator             = (*Auth)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Auth)(nil)
+)

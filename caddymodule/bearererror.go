@@ -1,0 +1,133 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+)
+
+// refusal is what a request is answered that may not pass.
+type refusal struct {
+	status      int
+	code        string // `error`, RFC 6750 §3.1; empty when no token was sent
+	description string
+	scoped      bool  // the answer names the scopes that the route needs
+	cause       error // for the log, where the description does not say it
+}
+
+// The refusals that are always the same.
+var (
+	refusedAnonymous = &refusal{
+		status:      http.StatusUnauthorized,
+		description: "an access token is needed, in the header field Authorization: Bearer",
+		scoped:      true,
+	}
+	refusedTwice = &refusal{
+		status:      http.StatusBadRequest,
+		code:        "invalid_request",
+		description: "send one access token, in one header field Authorization, and none in the query",
+	}
+	refusedScope = &refusal{
+		status:      http.StatusForbidden,
+		code:        "insufficient_scope",
+		description: "the access token lacks a scope that is needed here",
+		scoped:      true,
+	}
+	refusedUser = &refusal{
+		status:      http.StatusForbidden,
+		code:        "access_denied",
+		description: "only a person may do this, not a client that acts for itself",
+	}
+	refusedClient = &refusal{
+		status:      http.StatusForbidden,
+		code:        "access_denied",
+		description: "only a client that acts for itself may do this, not a person",
+	}
+	refusedOtherClient = &refusal{
+		status:      http.StatusForbidden,
+		code:        "access_denied",
+		description: "the client may not do this",
+	}
+)
+
+// refusedToken is the refusal of a token that is not good.
+func refusedToken(err *verify.Error) *refusal {
+	return &refusal{
+		status:      http.StatusUnauthorized,
+		code:        "invalid_token",
+		description: err.Description,
+		cause:       err,
+	}
+}
+
+// refusedUnavailable is the refusal of a token of which nothing could be found out.
+func refusedUnavailable(err error) *refusal {
+	return &refusal{
+		status:      http.StatusServiceUnavailable,
+		code:        "temporarily_unavailable",
+		description: "the access token cannot be checked now, try again later",
+		cause:       err,
+	}
+}
+
+// retryAfterSeconds is the Retry-After of a 503. A database that restarts is back by then.
+const retryAfterSeconds = "5"
+
+// write answers the request. realm and scope are a route's; scope is empty where it asks for none.
+func (n *refusal) write(w http.ResponseWriter, realm, scope string) error {
+	if !n.scoped {
+		scope = ""
+	}
+	body, err := json.Marshal(struct {
+		Error       string `json:"error,omitempty"`
+		Description string `json:"error_description"`
+		Scope       string `json:"scope,omitempty"`
+	}{n.code, n.description, scope})
+	if err != nil {
+		return err // not reached: strings can be encoded
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case n.status == http.StatusServiceUnavailable:
+		h.Set("Retry-After", retryAfterSeconds)
+	case realm != "" && n.code != "access_denied": // which is no error of RFC 6750
+		h.Add("WWW-Authenticate", n.challenge(realm, scope))
+	}
+	w.WriteHeader(n.status)
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
+// challenge is the WWW-Authenticate of the answer, RFC 6750 §3.
+func (n *refusal) challenge(realm, scope string) string {
+	var b strings.Builder
+	b.WriteString(`Bearer realm=`)
+	quote(&b, realm)
+	if n.code != "" {
+		b.WriteString(`, error=`)
+		quote(&b, n.code)
+		b.WriteString(`, error_description=`)
+		quote(&b, n.description)
+	}
+	if scope != "" {
+		b.WriteString(`, scope=`)
+		quote(&b, scope)
+	}
+	return b.String()
+}
+
+// quote writes s as a quoted-string, RFC 9110 §5.6.4.
+func quote(b *strings.Builder, s string) {
+	b.WriteByte('"')
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	b.WriteByte('"')
+}

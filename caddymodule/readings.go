@@ -1,0 +1,129 @@
+package caddymodule
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// oddPath tells whether upstreams may read a path in more than one way. cased says whether the case of letters counts.
+func oddPath(u *url.URL, cased bool) bool {
+	if u.RawPath != "" {
+		return true // something is encoded that need not be, or stands for what is not itself
+	}
+	path := u.Path
+	for i := range len(path) {
+		switch c := path[i]; {
+		case c == '/':
+			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') || i > 0 && (path[i-1] == '.' || path[i-1] == ' ') {
+				return true
+			}
+		case c == '\\', c == ';', c == '%', c == '?', c == '#', c < ' ', c >= 0x7f:
+			return true
+		case cased && c >= 'A' && c <= 'Z':
+			return true
+		}
+	}
+	return strings.HasSuffix(path, ".") || strings.HasSuffix(path, " ")
+}
+
+// readings are the paths that upstreams are known to make of one, decoded. Caddy's matchers resolve dot segments and
+// merge slashes in each of them.
+func readings(u *url.URL, cased bool) []string {
+	var all []string
+	add := func(path string) {
+		for _, p := range []string{path, withoutDots(path), keptDots(path)} {
+			if cased {
+				all = append(all, strings.ToLower(p))
+			}
+			all = append(all, p)
+		}
+	}
+	for _, path := range []string{u.Path, unescapedAll(u.Path), u.EscapedPath()} {
+		add(path)
+		slashed := lookalikes.Replace(path)
+		add(slashed)
+		add(withoutParameters(path))
+		add(withoutParameters(slashed))
+		add(trimmedSegments(withoutParameters(slashed)))
+		if end := strings.IndexAny(path, "\x00?#\r\n"); end >= 0 { // what ends a C string, a path, a line
+			add(path[:end])
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// lookalikes are what some upstreams take for a slash or a dot: the backslash of Windows, full-width forms, and
+// encodings of UTF-8 that are too long.
+var lookalikes = strings.NewReplacer(
+	`\`, "/", "\uff0f", "/", "\u2215", "/", "\u2044", "/", "\uff3c", "/", "\uff0e", ".", "\u2024", ".",
+	"\xc0\xaf", "/", "\xe0\x80\xaf", "/", "\xc1\x9c", "/", "\xc0\xae", ".", "\xe0\x80\xae", ".",
+)
+
+// unescapedAll decodes a path as often as it can be decoded, up to four times.
+func unescapedAll(path string) string {
+	for range 4 {
+		again, err := url.PathUnescape(path)
+		if err != nil || again == path {
+			break
+		}
+		path = again
+	}
+	return path
+}
+
+// withoutParameters takes the parameters from each segment (RFC 3986 §3.3), as servlet containers do before they look
+// at the segments.
+func withoutParameters(path string) string {
+	if !strings.Contains(path, ";") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i], _, _ = strings.Cut(s, ";")
+	}
+	return strings.Join(segments, "/")
+}
+
+// trimmedSegments takes dots and spaces from the ends of the segments, as Windows does.
+func trimmedSegments(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if s != "." && s != ".." {
+			segments[i] = strings.TrimRight(s, ". ")
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// withoutDots resolves dot segments as RFC 3986 §5.2.4 does: an empty segment is a segment, too.
+func withoutDots(path string) string {
+	var kept []string
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, s := range segments {
+		switch s {
+		case ".", "..":
+			if s == ".." && len(kept) > 0 {
+				kept = kept[:len(kept)-1]
+			}
+			if i == len(segments)-1 {
+				kept = append(kept, "")
+			}
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return "/" + strings.Join(kept, "/")
+}
+
+// keptDots is for upstreams that leave dot segments alone: it makes ordinary ones of them.
+func keptDots(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if s == "." || s == ".." {
+			segments[i] = "_"
+		}
+	}
+	return strings.Join(segments, "/")
+}
