@@ -31,6 +31,13 @@ const (
 
 // checkClient holds a client against the rules, and gives it the grants that suit it when it names none.
 func (i *Issuer) checkClient(c *store.Client) error {
+	if err := checkFields(c); err != nil {
+		return err
+	}
+	return i.checkClientGrants(c)
+}
+
+func checkFields(c *store.Client) error {
 	switch {
 	case utf8.RuneCountInString(c.Name) > maxName:
 		return &InvalidError{"client_name", fmt.Sprintf("it has more than %d characters", maxName)}
@@ -58,7 +65,7 @@ func (i *Issuer) checkClient(c *store.Client) error {
 			return &InvalidError{"redirect_uris", fmt.Sprintf("%q: %v", uri, err)}
 		}
 	}
-	return i.checkClientGrants(c)
+	return nil
 }
 
 func (i *Issuer) checkClientGrants(c *store.Client) error {

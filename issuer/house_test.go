@@ -47,12 +47,14 @@ type testEngine struct {
 	broken       atomic.Pointer[error]
 	beforeUpdate atomic.Pointer[func()]
 	updates      atomic.Int64
+	views        atomic.Int64
 }
 
 func (e *testEngine) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err := e.broken.Load(); err != nil {
 		return *err
 	}
+	e.views.Add(1)
 	return e.Engine.View(ctx, fn)
 }
 

@@ -91,16 +91,28 @@ func set[T any](field *T, value *T) {
 func (i *Issuer) UpdateClient(ctx context.Context, id string, change ClientChange) (ClientInfo, error) {
 	c, err := i.changeClient(ctx, id, func(c *store.Client) error {
 		change.apply(c)
-		if c.Name == "" {
-			return &InvalidError{"client_name", "it is missing"}
-		}
-		return i.checkClient(c)
+		return i.checkChange(c, change)
 	})
 	if err != nil {
 		return ClientInfo{}, err
 	}
 	i.tell(ctx, Event{Type: ClientUpdated, ClientID: id})
 	return i.info(*c), nil
+}
+
+// checkChange holds a changed client against the rules. Those of the configuration may have become stricter since it was
+// registered: the grants that nobody touches stay as they are, and disabling works always.
+func (i *Issuer) checkChange(c *store.Client, change ClientChange) error {
+	if change == (ClientChange{Disabled: change.Disabled}) {
+		return nil
+	}
+	if c.Name == "" {
+		return &InvalidError{"client_name", "it is missing"}
+	}
+	if err := checkFields(c); err != nil || change.Grants == nil {
+		return err
+	}
+	return i.checkClientGrants(c)
 }
 
 // RotateSecret gives a client a new secret; the old one is good no more. Tokens stay good.

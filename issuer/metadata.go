@@ -23,7 +23,8 @@ func (e *endpoints) metadata(w http.ResponseWriter, r *http.Request) {
 }
 
 // renderMetadata states what is on, and nothing else (RFC 8414 §2). There is no authorization_endpoint as long as no
-// grant uses one; response_types_supported has to be there, though, and is empty then.
+// grant uses one; response_types_supported has to be there, though, and is empty then. grant_types_supported is there
+// when empty, for without it clients would assume authorization_code and implicit.
 func (e *endpoints) renderMetadata(identifier string) []byte {
 	base := origin(identifier) + e.prefix
 	secrets := []string{"client_secret_basic", "client_secret_post"}
