@@ -27,15 +27,15 @@ type row struct {
 	Measured string  `json:"measured,omitempty"`
 	Value    float64 `json:"value,omitempty"`
 
-	CPU             spread `json:"cpu_microseconds,omitzero"`
-	CPURatio        spread `json:"cpu_ratio,omitzero"`
-	Rate            spread `json:"requests_per_second,omitzero"`
-	RateRatiospread `json:"requests_ratio,omitzero"`
-	P50             spread         `json:"p50_milliseconds,omitzero"`
-	P99             spread         `json:"p99_milliseconds,omitzero"`
-	Values          map[string]any `json:"values,omitempty"`
-	Missed          []string       `json:"missed,omitempty"`
-	Samples         []sample       `json:"samples,omitempty"`
+	CPU       spread         `json:"cpu_microseconds,omitzero"`
+	CPURatio  spread         `json:"cpu_ratio,omitzero"`
+	Rate      spread         `json:"requests_per_second,omitzero"`
+	RateRatio spread         `json:"requests_ratio,omitzero"`
+	P50       spread         `json:"p50_milliseconds,omitzero"`
+	P99       spread         `json:"p99_milliseconds,omitzero"`
+	Values    map[string]any `json:"values,omitempty"`
+	Missed    []string       `json:"missed,omitempty"`
+	Samples   []sample       `json:"samples,omitempty"`
 }
 
 // bar is one demand: the median over the rounds of a figure, against a limit.
@@ -72,7 +72,7 @@ func (b bar) String() string {
 	if b.atLeast {
 		sign = "≥"
 	}
-	return fmt.Sprintf("%s %s %g%s", b.what, sign, b.limit, b.unit)
+	return strings.TrimSpace(fmt.Sprintf("%s %s %g%s", b.what, sign, b.limit, b.unit))
 }
 
 func (b bar) holds(r *row) bool {

@@ -5,10 +5,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
@@ -55,30 +56,35 @@ func (s *suite) verifyHit(ctx context.Context) ([]*row, error) {
 	}
 
 	var rows []*row
-	for i, cores := range []int{1, runtime.NumCPU()} {
+	for _, cores := range []int{1, s.cores} {
 		for _, of := range []struct {
 			name   string
 			tokens []string
 		}{{"one token", tokens[:1]}, {"20,000 tokens", tokens}} {
-			var nanoseconds, allocations []float64
+			var cpu, rate, allocations []float64
 			for range s.rounds {
-				result := hits(ctx, v, m.issuer, of.tokens, cores)
-				nanoseconds = append(nanoseconds, float64(result.T.Nanoseconds())/float64(result.N)*float64(cores))
-				allocations = append(allocations, float64(result.AllocsPerOp()))
+				one, err := hits(ctx, v, m.issuer, of.tokens, cores)
+				if err != nil {
+					return nil, err
+				}
+				cpu = append(cpu, one.cpu)
+				rate = append(rate, one.rate)
+				allocations = append(allocations, one.allocations)
 			}
-			t := spreadOf(nanoseconds)
+			t := spreadOf(cpu)
 			r := &row{
-				Work: fmt.Sprintf("verify in process, %s, seen before, %d core(s)", of.name, cores), Value: t.Median,
+				Work:  fmt.Sprintf("verify in process, %s, seen before, on %d of %d cores", of.name, cores, s.cores),
+				Value: t.Median,
+				Rate:  spreadOf(rate),
 				bars: []bar{
 					valueAtMost("", 1000, " ns"),
 					{"allocations", func(*row) float64 { return spreadOf(allocations).Median }, false, 0, ""},
 				},
-				Measured: fmt.Sprintf("%.0f ns of a core (%.0f–%.0f), %.0f allocations", t.Median, t.Least, t.Most,
-					spreadOf(allocations).Median),
+				Measured: fmt.Sprintf("%.0f ns of CPU (%.0f–%.0f), %.2g allocations, %.2f million a second", t.Median, t.Least,
+					t.Most, spreadOf(allocations).Median, spreadOf(rate).Median/1e6),
 			}
-			if i == 1 {
-				r.Measured += fmt.Sprintf("; %d cores do %.2f times the work of one", cores,
-					float64(cores)*rows[len(rows)-2].Value/t.Median)
+			if cores > 1 {
+				r.Measured += fmt.Sprintf(", %.2f times as many as on one core", r.Rate.Median/rows[len(rows)-2].Rate.Median)
 			}
 			r.settle()
 			rows = append(rows, r)
@@ -87,17 +93,27 @@ func (s *suite) verifyHit(ctx context.Context) ([]*row, error) {
 	return rows, nil
 }
 
-// hits verifies the tokens in turn on so many cores for half a second. Its time is that of the wall.
-func hits(ctx context.Context, v *verify.Verifier, issuer string, tokens []string, cores int) testing.BenchmarkResult {
+type hit struct {
+	cpu         float64 // nanoseconds of an operation
+	rate        float64 // operations a second, of the clock on the wall
+	allocations float64 // of an operation
+}
+
+// hits verifies the tokens in turn on so many cores for half a second.
+func hits(ctx context.Context, v *verify.Verifier, issuer string, tokens []string, cores int) (hit, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
 	var stop atomic.Bool
-	time.AfterFunc(500*time.Millisecond, func() { stop.Store(true) })
 	var operations atomic.Int64
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
+	cpu, err := cpuTime(os.Getpid())
+	if err != nil {
+		return hit{}, err
+	}
 	began := time.Now()
-	_ = inParallel(cores, cores, func(worker int) error {
+	time.AfterFunc(500*time.Millisecond, func() { stop.Store(true) })
+	err = inParallel(cores, cores, func(worker int) error {
 		n := 0
 		at := worker * len(tokens) / cores
 		for ; !stop.Load(); n++ {
@@ -112,10 +128,15 @@ func hits(ctx context.Context, v *verify.Verifier, issuer string, tokens []strin
 		operations.Add(int64(n))
 		return nil
 	})
-	took := time.Since(began)
-	runtime.ReadMemStats(&after)
-	return testing.BenchmarkResult{
-		N: int(operations.Load()), T: took, MemAllocs: after.Mallocs - before.Mallocs,
-		MemBytes: after.TotalAlloc - before.TotalAlloc,
+	if err != nil {
+		return hit{}, err
 	}
+	took := time.Since(began)
+	cpuAfter, err := cpuTime(os.Getpid())
+	runtime.ReadMemStats(&after)
+	n := float64(operations.Load())
+	return hit{
+		cpu: float64(cpuAfter-cpu) / n, rate: n / took.Seconds(),
+		allocations: math.Round(100*float64(after.Mallocs-before.Mallocs)/n) / 100,
+	}, err
 }
