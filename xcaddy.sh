@@ -8,7 +8,7 @@ readonly golangci_version=v2.15.0
 readonly module=github.com/oauth2-passport/caddy-passport
 
 # The command that is needed, and the Debian package that has it.
-readonly test_needs=(gcc:gcc curl:curl strace:strace jq:jq)
+readonly test_needs=(gcc:gcc curl:curl strace:strace)
 readonly bench_needs=(wrk:wrk)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -54,10 +54,8 @@ need() {
 	[[ ${#missing[@]} -gt 0 ]] || return 0
 	if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
 		say "installing ${missing[*]}"
-		if apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
-			return 0
-		fi
-		if apt-get update >/dev/null && apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null; then
+		local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}")
+		if "${install[@]}" >/dev/null 2>&1 || { apt-get update >/dev/null && "${install[@]}" >/dev/null; }; then
 			return 0
 		fi
 	fi
@@ -106,10 +104,9 @@ run_tests() {
 	say "golangci-lint $golangci_version (the first time it is built, which takes two minutes)"
 	go run "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci_version" run ./...
 
-	[[ ${CI:-} != true ]] || build
-
+	fresh || build
 	say "caddy fmt"
-	go run ./tests/internal/caddy fmt --diff Caddyfile.example >/dev/null
+	./caddy fmt --diff Caddyfile.example >/dev/null
 
 	say "go test -race"
 	go test -race -json -timeout 20m -p "$(nproc 2>/dev/null || echo 2)" "$@" ./... | go run ./tests/internal/testlog
