@@ -34,7 +34,7 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 			return alg, nil
 		}
 	}
-	return "", fmt.Errorf("unknown algorithm %q: use one of %s", s, join(algorithms, ", "))
+	return "", fmt.Errorf("unknown algorithm %.40q: use one of %s", s, join(algorithms, ", "))
 }
 
 func join(algs []Algorithm, sep string) string {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
@@ -18,9 +19,11 @@ type memEngine struct {
 	mu    sync.Mutex
 	pairs map[string][]byte
 	fail  error // answered by every transaction
+	views atomic.Int32
 }
 
 func (e *memEngine) View(ctx context.Context, fn func(store.Tx) error) error {
+	e.views.Add(1)
 	return e.run(ctx, fn, false)
 }
 

@@ -39,8 +39,9 @@ type Config struct {
 	// until their last token is over. Default: none, the ring makes its own keys and stores them.
 	Private *Key
 
-	// Retain is the longest lifetime of an access token now. A key that stops signing verifies for as long and a minute
-	// more. Default: one hour.
+	// Retain is the longest lifetime of an access token that is given out now. A key that stops signing verifies for as
+	// long as the longest that was answered while it signed, and a minute more. It is not called within a transaction.
+	// Default: one hour.
 	Retain func() time.Duration
 
 	DB     *store.DB   // where the keys are; needed
@@ -135,7 +136,7 @@ func (r *Ring) reload(ctx context.Context, opening bool) error {
 		if err != nil {
 			return err
 		}
-		if tries == 0 && r.unsettled(&found, opening) {
+		if tries < 3 && r.unsettled(&found, r.db.Now(), r.cfg.Retain(), opening) {
 			if err := r.update(ctx, func(c *change) error { return r.settle(c, opening) }); err != nil {
 				return err
 			}

@@ -37,8 +37,8 @@ func (r *Ring) Rotate(ctx context.Context, force bool) error {
 }
 
 // Retire removes a key at once, for when it has leaked: tokens that it signed are good no more. When it is the one that
-// signs, the next takes over first. It answers [store.ErrNotFound] when there is no such key, and [ErrGivenKey] when the
-// configuration gives it.
+// signs, the next takes over first. It answers [store.ErrNotFound] when there is no such key, and [ErrGivenKey] when
+// the configuration gives it.
 func (r *Ring) Retire(ctx context.Context, kid string) error {
 	if r.cfg.Private != nil && r.cfg.Private.id == kid {
 		return ErrGivenKey
@@ -115,13 +115,14 @@ var errKeyNeeded = errors.New("another key is needed")
 // update runs fn in an Update, again with one key more each time it has too few.
 func (r *Ring) update(ctx context.Context, fn func(*change) error) error {
 	var made []*Key
+	retain := r.cfg.Retain() // it may read the store itself, which it must not do within an Update
 	for {
 		err := r.db.Update(ctx, func(rec *store.Records) error {
 			found, err := readShelf(rec)
 			if err != nil {
 				return err
 			}
-			return fn(&change{shelf: found, rec: rec, alg: r.cfg.Algorithm, retain: r.cfg.Retain(), made: made})
+			return fn(&change{shelf: found, rec: rec, alg: r.cfg.Algorithm, retain: retain, made: made})
 		})
 		if !errors.Is(err, errKeyNeeded) {
 			return err
@@ -134,14 +135,14 @@ func (r *Ring) update(ctx context.Context, fn func(*change) error) error {
 	}
 }
 
-// unsettled tells whether settle has something to do.
-func (r *Ring) unsettled(s *shelf, opening bool) bool {
+// unsettled tells whether settle has something to do now, when tokens live for retain.
+func (r *Ring) unsettled(s *shelf, now time.Time, retain time.Duration, opening bool) bool {
 	if r.cfg.Private != nil {
-		return s.current != nil && (opening || r.db.Now().Sub(s.current.ActivatedAt) >= takeBackAfter)
+		return s.current != nil && (opening || now.Sub(s.current.ActivatedAt) >= takeBackAfter)
 	}
 	return s.current == nil || s.next == nil ||
 		opening && s.next.Algorithm != string(r.cfg.Algorithm) ||
-		s.current.LongestToken < r.cfg.Retain()
+		s.current.LongestToken < retain
 }
 
 // takeBackAfter is how long a stored key may sign beside a given one. Nodes that have not got the given key yet, and an
@@ -150,7 +151,7 @@ const takeBackAfter = time.Hour
 
 // settle puts the stored keys in order: one signs, one is next, of the right algorithm; none signs beside a given one.
 func (r *Ring) settle(c *change, opening bool) error {
-	if !r.unsettled(&c.shelf, opening) {
+	if !r.unsettled(&c.shelf, c.rec.Now(), c.retain, opening) {
 		return nil
 	}
 	if r.cfg.Private != nil {

@@ -46,7 +46,7 @@ func (r *Ring) List(ctx context.Context) ([]Info, error) {
 
 const (
 	lookEvery  = time.Minute // at most so long between two looks at the clock
-	retryAfter = time.Second // when the store does not answer
+	retryAfter = time.Second // when the store does not answer; twice as long each time
 )
 
 // Run keeps the ring up to date until ctx ends: it loads what other nodes and other rings on the store have changed,
@@ -56,6 +56,7 @@ func (r *Ring) Run(ctx context.Context) {
 	defer r.db.Revocations().Notify(changed)()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	retry := retryAfter
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,9 +73,12 @@ func (r *Ring) Run(ctx context.Context) {
 				return
 			}
 			r.log.Error("the signing keys could not be brought up to date; those in memory are used on", zap.Error(err))
-			wait = retryAfter
-		} else if at := r.upcoming(); !at.IsZero() {
-			wait = min(wait, max(at.Sub(r.db.Now()), retryAfter))
+			wait, retry = retry, min(2*retry, lookEvery)
+		} else {
+			retry = retryAfter
+			if at := r.upcoming(); !at.IsZero() {
+				wait = min(wait, max(at.Sub(r.db.Now()), retryAfter))
+			}
 		}
 		timer.Reset(wait)
 	}
@@ -94,7 +98,8 @@ func (r *Ring) maintain(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s = r.now.Load()
-	if s.generation == r.db.Revocations().KeyGeneration() && !r.unsettled(&s.shelf, false) && !r.expired(s) {
+	if s.generation == r.db.Revocations().KeyGeneration() &&
+		!r.unsettled(&s.shelf, r.db.Now(), r.cfg.Retain(), false) && !r.expired(s) {
 		return nil
 	}
 	return r.reload(ctx, false)
