@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -103,12 +102,8 @@ func (a *App) instance(name string) (*instance, error) {
 	if i, ok := a.instances[name]; ok {
 		return i, nil
 	}
-	if len(a.Issuers) > 0 || name != DefaultIssuer {
-		known := slices.Sorted(maps.Keys(a.instances))
-		if len(known) == 0 {
-			return nil, fmt.Errorf("there is no issuer %q: add the global option \"passport %s\"", name, name)
-		}
-		return nil, fmt.Errorf("there is no issuer %q: the config has %s", name, strings.Join(known, ", "))
+	if err := a.lacks(name); err != nil {
+		return nil, err
 	}
 	config := new(Issuer)
 	i, err := a.provision(name, config)
@@ -116,6 +111,20 @@ func (a *App) instance(name string) (*instance, error) {
 		return nil, err
 	}
 	return i, config.validate(name)
+}
+
+// lacks answers an error when the config has no issuer of that name and none is made for it.
+func (a *App) lacks(name string) error {
+	if name == "" {
+		name = DefaultIssuer
+	}
+	if _, ok := a.Issuers[name]; ok || len(a.Issuers) == 0 && name == DefaultIssuer {
+		return nil
+	}
+	if len(a.Issuers) == 0 {
+		return fmt.Errorf("there is no issuer %q: define it by the global option \"passport %[1]s\"", name)
+	}
+	return fmt.Errorf("there is no issuer %q: the config has %s", name, knownKeys(a.Issuers))
 }
 
 // find returns the issuer of that name, nil if there is none.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,7 +19,9 @@ import (
 func init() {
 	httpcaddyfile.RegisterGlobalOption("passport", parseGlobalOption)
 	httpcaddyfile.RegisterHandlerDirective("passport_server", parseServer)
+	httpcaddyfile.RegisterHandlerDirective("passport_auth", parseAuth)
 	httpcaddyfile.RegisterDirectiveOrder("passport_server", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("passport_auth", httpcaddyfile.Before, "basic_auth")
 }
 
 // parseGlobalOption reads the global option, which may be repeated with other names. Syntax:
@@ -58,15 +59,29 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if _, ok := app.Issuers[name]; ok {
 		return nil, d.Errf("the issuer %q is defined twice", name)
 	}
-	var issuer Issuer
-	if err := issuer.unmarshalCaddyfile(d); err != nil {
+	config := new(Issuer)
+	if err := config.unmarshalCaddyfile(d); err != nil {
 		return nil, err
 	}
 	if app.Issuers == nil {
 		app.Issuers = make(map[string]*Issuer)
 	}
-	app.Issuers[name] = &issuer
+	app.Issuers[name] = config
 	return httpcaddyfile.App{Name: "passport", Value: caddyconfig.JSON(&app, nil)}, nil
+}
+
+// checkIssuer checks that the global options define the issuer that a directive names.
+func checkIssuer(h httpcaddyfile.Helper, name string) error {
+	var app App
+	if option, ok := h.Option("passport").(httpcaddyfile.App); ok {
+		if err := json.Unmarshal(option.Value, &app); err != nil {
+			return h.WrapErr(err)
+		}
+	}
+	if err := app.lacks(name); err != nil {
+		return h.WrapErr(err)
+	}
+	return nil
 }
 
 // option reads one option of a block; d stands at its name.
@@ -81,11 +96,13 @@ func parseBlock(d *caddyfile.Dispenser, what string, options map[string]option) 
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		opt, ok := options[name]
-		if !ok {
+		switch {
+		case name == "{":
+			return d.Errf("there is no block here, in %s", what)
+		case !ok:
 			return d.Errf("unknown option %q of %s: it has %s", name, what, knownKeys(options))
-		}
-		if line, ok := first[name]; ok && !opt.many {
-			return d.Errf("the option %q of %s is repeated: it stands on line %d", name, what, line)
+		case first[name] != 0 && !opt.many:
+			return d.Errf("the option %q of %s is repeated: it stands on line %d", name, what, first[name])
 		}
 		first[name] = d.Line()
 		if err := opt.parse(d); err != nil {
@@ -169,17 +186,35 @@ func parseDuration(d *caddyfile.Dispenser, into *caddy.Duration) error {
 	return nil
 }
 
-// placeholder is what a secret is that is read when the config is loaded.
-var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
+// parseSecret reads exactly one argument, which errors do not repeat. It tells whether it is written out, rather than a
+// placeholder.
+func parseSecret(d *caddyfile.Dispenser, into *string) (literal bool, err error) {
+	name := d.Val()
+	if !d.AllArgs(into) {
+		return false, d.Errf("%s takes one argument", name)
+	}
+	if *into == "" {
+		return false, d.Errf("%s is empty", name)
+	}
+	if literal, err = isLiteral(*into); err != nil {
+		return false, d.Errf("%s: %w", name, err)
+	}
+	return literal, nil
+}
 
-// secretText reads a secret that can't be kept as a hash. One that is written out is a warning: the adapted config has
-// it, so that the admin API and the autosaved config do too.
-func secretText(into *string, what, env string) option {
+// secretText reads a secret that can't be kept as a hash. One that is written out is checked, and is a warning: the
+// adapted config has it, so that the admin API and the autosaved config do too.
+func secretText(into *string, what, env string, check func(string) error) option {
 	return option{parse: func(d *caddyfile.Dispenser) error {
-		if err := parseText(d, into); err != nil {
+		name := d.Val()
+		literal, err := parseSecret(d, into)
+		if err != nil {
 			return err
 		}
-		if !placeholder.MatchString(*into) {
+		if literal {
+			if err := check(*into); err != nil {
+				return d.Errf("%s: %w", name, err)
+			}
 			// The parsers of global options can't reach the adapter's list of warnings.
 			caddy.Log().Named("config.adapter.caddyfile").Warn(
 				fmt.Sprintf("%s is written out: caddy adapt and the admin API show it; use a placeholder, "+

@@ -1,9 +1,15 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // unmarshalCaddyfile reads the block of the global option passport; d stands at the last token before it. Syntax:
@@ -41,7 +47,7 @@ import (
 // scope, lifetime and client may be repeated.
 func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var lifetimes Lifetimes
-	err := parseBlock(d, "passport", map[string]option{
+	options := map[string]option{
 		"issuer":         text(&c.Identifier),
 		"storage":        {parse: c.parseStorage},
 		"keys":           {parse: c.parseKeys},
@@ -58,11 +64,57 @@ func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"session_idle":          &lifetimes.SessionIdle,
 		}),
 		"client": {parse: c.parseClient, many: true},
-	})
-	if lifetimes != (Lifetimes{}) {
-		c.Lifetimes = &lifetimes
 	}
-	return err
+	for name, opt := range options {
+		parse := opt.parse
+		opt.parse = func(d *caddyfile.Dispenser) error {
+			scopes, clients := len(c.Scopes), len(c.Clients)
+			if err := parse(d); err != nil {
+				return err
+			}
+			if lifetimes != (Lifetimes{}) {
+				c.Lifetimes = &lifetimes
+			}
+			return c.check(d, c.Scopes[scopes:], c.Clients[clients:], c.grantsSoFar())
+		}
+		options[name] = opt
+	}
+	if err := parseBlock(d, "passport", options); err != nil {
+		return err
+	}
+	return c.check(d, c.Scopes, c.Clients, c.Grants)
+}
+
+// grantsSoFar are the grants that a client may name: before the line that says which, any of them.
+func (c *Issuer) grantsSoFar() []string {
+	if len(c.Grants) == 0 {
+		return issuer.KnownGrants()
+	}
+	return c.Grants
+}
+
+// check holds what has been read of the block against the rules of package issuer, so that an error has the line. What
+// stands behind placeholders is checked when they are replaced.
+func (c *Issuer) check(d *caddyfile.Dispenser, scopes []Scope, clients []Client, grants []string) error {
+	draft := *c
+	draft.Scopes, draft.Grants = scopes, grants
+	if draft.Lifetimes == nil {
+		draft.Lifetimes = new(Lifetimes)
+	}
+	if hasPlaceholder(draft.Identifier) {
+		draft.Identifier = ""
+	}
+	for _, client := range clients {
+		if client.Secret != "" {
+			client.SecretHash = store.HashSecret("")
+		}
+		client.RedirectURIs = slices.DeleteFunc(slices.Clone(client.RedirectURIs), hasPlaceholder)
+		draft.clients = append(draft.clients, client.record())
+	}
+	if err := issuer.Check(draft.issuerConfig()); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
 }
 
 func (c *Issuer) parseStorage(d *caddyfile.Dispenser) error {
@@ -96,11 +148,22 @@ func (c *Issuer) parseKeys(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return parseBlock(d, "keys", map[string]option{
+	checkKey := func(key string) error {
+		_, err := keys.Parse([]byte(key), keys.Algorithm(c.Keys.Algorithm))
+		return err
+	}
+	err := parseBlock(d, "keys", map[string]option{
 		"rotate":           duration(&c.Keys.Rotate),
-		"private_key":      secretText(&c.Keys.PrivateKey, "the private key", "PASSPORT_PRIVATE_KEY"),
+		"private_key":      secretText(&c.Keys.PrivateKey, "the private key", "PASSPORT_PRIVATE_KEY", checkKey),
 		"private_key_file": text(&c.Keys.PrivateKeyFile),
 	})
+	if err != nil {
+		return err
+	}
+	if err := c.Keys.validate(); err != nil {
+		return d.Errf("keys: %w", err)
+	}
+	return nil
 }
 
 func (c *Issuer) parseScope(d *caddyfile.Dispenser) error {
@@ -164,18 +227,17 @@ func (c *Issuer) parseClient(d *caddyfile.Dispenser) error {
 // parseSecret keeps of a secret that is written out its hash alone.
 func (c *Client) parseSecret(d *caddyfile.Dispenser) error {
 	var secret string
-	if err := parseText(d, &secret); err != nil {
+	literal, err := parseSecret(d, &secret)
+	if err != nil {
 		return err
 	}
-	if placeholder.MatchString(secret) {
+	if !literal {
 		c.Secret = secret
 		return nil
 	}
-	hash, err := hashClientSecret(secret)
-	if err != nil {
-		return d.WrapErr(err)
+	if c.SecretHash, err = hashClientSecret(secret); err != nil {
+		return d.Errf("secret: %w", err)
 	}
-	c.SecretHash = hash
 	return nil
 }
 

@@ -11,6 +11,9 @@ func parseServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err := s.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
+	if err := checkIssuer(h, s.Issuer); err != nil {
+		return nil, err
+	}
 	return &s, nil
 }
 

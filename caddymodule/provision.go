@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -59,8 +60,6 @@ func (c *Issuer) provision(ctx caddy.Context) error {
 // load reads the private key that the config gives, nil if it gives none.
 func (k *Keys) load() (*keys.Key, error) {
 	switch {
-	case k.PrivateKey != "" && k.PrivateKeyFile != "":
-		return nil, errors.New("private_key and private_key_file are both given: remove one")
 	case k.PrivateKey != "":
 		data, err := reveal(k.PrivateKey)
 		if err != nil {
@@ -89,7 +88,7 @@ func (k *Keys) load() (*keys.Key, error) {
 	return nil, nil
 }
 
-// provision makes the client's record.
+// provision replaces placeholders and makes the client's record.
 func (c *Client) provision() (store.Client, error) {
 	if c.Secret != "" {
 		secret, err := reveal(c.Secret)
@@ -111,6 +110,11 @@ func (c *Client) provision() (store.Client, error) {
 			return store.Client{}, fmt.Errorf("redirect_uris: %w", err)
 		}
 	}
+	return c.record(), nil
+}
+
+// record is the client as package issuer has it.
+func (c *Client) record() store.Client {
 	return store.Client{
 		ID:                  c.ID,
 		Name:                cmp.Or(c.Name, c.ID),
@@ -122,7 +126,7 @@ func (c *Client) provision() (store.Client, error) {
 		FirstParty:          c.FirstParty,
 		ResourceServer:      c.ResourceServer,
 		AccessTokenLifetime: time.Duration(c.AccessTokenLifetime),
-	}, nil
+	}
 }
 
 // hashClientSecret returns what is kept of a client's secret.
@@ -137,17 +141,43 @@ func hashClientSecret(secret string) (string, error) {
 // replace replaces the placeholders of s. One that is unknown or comes out empty is an error: an option that lost its
 // value must not fall back to a default.
 func replace(s string) (string, error) {
-	out, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%w: set the environment variable, or make the file readable, that it names", err)
-	}
-	return out, nil
+	return caddy.NewReplacer().ReplaceFunc(s, func(name string, value any) (any, error) {
+		if caddy.ToString(value) != "" {
+			return value, nil
+		}
+		if env, ok := strings.CutPrefix(name, "env."); ok {
+			return nil, fmt.Errorf("the placeholder {%s} is empty: set the environment variable %s", name, env)
+		}
+		if file, ok := strings.CutPrefix(name, "file."); ok {
+			return nil, fmt.Errorf("the placeholder {%s} is empty: the file %s can't be read, or is empty", name, file)
+		}
+		return nil, fmt.Errorf("the placeholder {%s} is unknown or empty: there are {env.*} and {file.*}", name)
+	})
 }
 
 // reveal is replace for a secret: that is either one placeholder, or what it is, braces included.
 func reveal(s string) (string, error) {
-	if !placeholder.MatchString(s) {
-		return s, nil
+	literal, err := isLiteral(s)
+	if err != nil || literal {
+		return s, err
 	}
 	return replace(s)
+}
+
+// placeholder is what a secret may be that is read when the config is loaded.
+var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
+
+// isLiteral tells whether a secret is written out, rather than a placeholder.
+func isLiteral(secret string) (bool, error) {
+	switch {
+	case placeholder.MatchString(secret):
+		return false, nil
+	case hasPlaceholder(secret):
+		return false, errors.New("a placeholder {env.*} or {file.*} has to be all of it")
+	}
+	return true, nil
+}
+
+func hasPlaceholder(s string) bool {
+	return strings.Contains(s, "{env.") || strings.Contains(s, "{file.")
 }

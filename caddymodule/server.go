@@ -43,7 +43,7 @@ func (*Server) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the issuer.
+// Provision finds the issuer and guards the site.
 func (s *Server) Provision(ctx caddy.Context) error {
 	s.logger = ctx.Logger()
 	if s.Prefix == "" {
@@ -53,8 +53,10 @@ func (s *Server) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.instance, err = app.instance(s.Issuer)
-	return err
+	if s.instance, err = app.instance(s.Issuer); err != nil {
+		return err
+	}
+	return guardSite(ctx)
 }
 
 // Validate checks the prefix.
@@ -90,7 +92,7 @@ func (s *Server) handler(r *running) http.Handler {
 // mayServe tells whether the path is one of the issuer's, as far as that can be told while it is not open: the paths of
 // the metadata depend on its identifier.
 func (s *Server) mayServe(path string) bool {
-	return path == s.Prefix || strings.HasPrefix(path, s.Prefix+"/") ||
+	return s.Prefix == "/" || path == s.Prefix || strings.HasPrefix(path, s.Prefix+"/") ||
 		strings.HasPrefix(path, "/.well-known/oauth-authorization-server")
 }
 

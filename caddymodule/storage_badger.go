@@ -76,9 +76,11 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return parseBlock(d, "storage badger", map[string]option{
-		"encryption_key": secretText(&b.EncryptionKey, "the encryption key", "PASSPORT_ENCRYPTION_KEY"),
+	key := secretText(&b.EncryptionKey, "the encryption key", "PASSPORT_ENCRYPTION_KEY", func(key string) error {
+		_, err := badgerstore.ParseKey(key)
+		return err
 	})
+	return parseBlock(d, "storage badger", map[string]option{"encryption_key": key})
 }
 
 // Resource implements [Storage]: the cleaned absolute path.

@@ -56,10 +56,12 @@ func (k *Keys) validate() error {
 	if err := checkAlgorithm(k.Algorithm); err != nil {
 		return err
 	}
-	if k.Rotate < 0 {
+	switch {
+	case k.Rotate < 0:
 		return errors.New("rotate is below zero")
-	}
-	if k.Rotate > 0 && (k.PrivateKey != "" || k.PrivateKeyFile != "") {
+	case k.PrivateKey != "" && k.PrivateKeyFile != "":
+		return errors.New("private_key and private_key_file are both given: remove one")
+	case k.Rotate > 0 && (k.PrivateKey != "" || k.PrivateKeyFile != ""):
 		return errors.New("a private key from outside does not rotate: remove rotate, or the private key")
 	}
 	return nil
@@ -102,9 +104,9 @@ func checkAlgorithm(name string) error {
 // checkPrefix checks the path that an issuer's endpoints have in front. It is compared with paths from which the
 // percent-encoding has been taken.
 func checkPrefix(prefix string) error {
-	if !strings.HasPrefix(prefix, "/") || prefix == "/" || path.Clean(prefix) != prefix ||
+	if !strings.HasPrefix(prefix, "/") || path.Clean(prefix) != prefix ||
 		strings.ContainsAny(prefix, "*{}?#%\\ \"") || strings.HasPrefix(prefix+"/", "/.well-known/") {
-		return fmt.Errorf("the prefix %q is not a plain path like /oauth", prefix)
+		return fmt.Errorf("the prefix %q is no plain path like /oauth", prefix)
 	}
 	return nil
 }

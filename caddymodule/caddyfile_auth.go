@@ -1,0 +1,126 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
+)
+
+func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	var a Auth
+	if err := a.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if err := checkIssuer(h, a.Issuer); err != nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// UnmarshalCaddyfile reads the directive passport_auth. Syntax:
+//
+//	passport_auth [<matcher>] [scopes <scope...>] {
+//	    issuer          <issuer name>
+//	    scopes          <scope...>
+//	    any_scope       <scope...>
+//	    subject         user|client
+//	    audience        <value...>
+//	    clients         <client_id...>
+//	    optional
+//	    forward_token
+//	    upstream_header <name> <value>
+//	    preflight
+//	    realm           <realm>
+//	}
+//
+// upstream_header may be repeated with other names. The scopes stand either on the first line or in the block.
+func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	options := map[string]option{
+		"issuer":          {parse: func(d *caddyfile.Dispenser) error { return parseIssuerName(d, &a.Issuer) }},
+		"scopes":          scopeList(&a.Scopes),
+		"any_scope":       scopeList(&a.AnyScope),
+		"subject":         {parse: a.parseSubject},
+		"audience":        list(&a.Audience),
+		"clients":         list(&a.Clients),
+		"optional":        flag(&a.Optional),
+		"forward_token":   flag(&a.ForwardToken),
+		"upstream_header": {parse: a.parseUpstreamHeader, many: true},
+		"preflight":       flag(&a.Preflight),
+		"realm":           text(&a.Realm),
+	}
+	if d.NextArg() {
+		if d.Val() != "scopes" {
+			return d.Errf("unknown argument %q of passport_auth: it has scopes, the rest stands in its block", d.Val())
+		}
+		if err := scopeList(&a.Scopes).parse(d); err != nil {
+			return err
+		}
+		options["scopes"] = option{parse: func(d *caddyfile.Dispenser) error {
+			return d.Err(`the option "scopes" of passport_auth is repeated: it stands on the first line`)
+		}}
+	}
+	return parseBlock(d, "passport_auth", options)
+}
+
+func (a *Auth) parseSubject(d *caddyfile.Dispenser) error {
+	if err := parseText(d, &a.Subject); err != nil {
+		return err
+	}
+	if a.Subject != "user" && a.Subject != "client" {
+		return d.Errf("unknown subject %q: there is client, user", a.Subject)
+	}
+	return nil
+}
+
+func (a *Auth) parseUpstreamHeader(d *caddyfile.Dispenser) error {
+	var name, value string
+	if !d.AllArgs(&name, &value) {
+		return d.ArgErr()
+	}
+	name = http.CanonicalHeaderKey(name)
+	if err := checkUpstreamHeader(name); err != nil {
+		return d.WrapErr(err)
+	}
+	if _, ok := a.UpstreamHeaders[name]; ok {
+		return d.Errf("the header %q is repeated", name)
+	}
+	if a.UpstreamHeaders == nil {
+		a.UpstreamHeaders = make(map[string]string)
+	}
+	a.UpstreamHeaders[name] = value
+	return nil
+}
+
+// parseIssuerName reads the name of an issuer.
+func parseIssuerName(d *caddyfile.Dispenser, into *string) error {
+	if err := parseText(d, into); err != nil {
+		return err
+	}
+	if err := checkIssuerName(*into); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// scopeList is list for scopes.
+func scopeList(into *[]string) option {
+	return option{parse: func(d *caddyfile.Dispenser) error {
+		if err := parseList(d, into); err != nil {
+			return err
+		}
+		for _, scope := range *into {
+			if err := issuer.CheckScope(scope); err != nil {
+				return d.WrapErr(err)
+			}
+		}
+		return nil
+	}}
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Auth)(nil)
