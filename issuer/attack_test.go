@@ -214,7 +214,7 @@ func TestTellsNobodyWhichClientsExist(t *testing.T) {
 				if first == "" {
 					first = got
 				}
-				if got != first || res.StatusCode != 401 {
+				if got != first || res.StatusCode != http.StatusUnauthorized {
 					t.Errorf("%s, %s: %s\nothers get %s", path, name, got, first)
 				}
 			}
@@ -232,7 +232,8 @@ func TestRefusesToRevokeAnothersToken(t *testing.T) {
 			t.Errorf("%s: %d", client, res.StatusCode)
 		}
 	}
-	if res := h.do(request("/oauth/revoke", url.Values{"token": {token}, "client_id": {"spa"}})); res.StatusCode != 200 {
+	res := h.do(request("/oauth/revoke", url.Values{"token": {token}, "client_id": {"spa"}}))
+	if res.StatusCode != http.StatusOK {
 		t.Errorf("public client: %d", res.StatusCode)
 	}
 	if !h.good(token) || len(h.told()) != 0 {
@@ -300,7 +301,8 @@ func TestLeaksNoSecret(t *testing.T) {
 			"secret": testSecret, "token": signature, "hash": store.HashSecret(testSecret),
 		} {
 			// Who gives a secret for the ID has told it to everybody already.
-			if strings.Count(text, secret) > strings.Count(text, "client_id\":\""+secret)+strings.Count(text, "ClientID:"+secret) {
+			allowed := strings.Count(text, `client_id":"`+secret) + strings.Count(text, "ClientID:"+secret)
+			if strings.Count(text, secret) > allowed {
 				t.Errorf("the %s has the %s: %s", name, what, text)
 			}
 		}

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -44,7 +45,9 @@ func TestBasicCredentials(t *testing.T) {
 			}
 		})
 	}
-	for _, token := range []string{"!", "aWQ6c2VjcmV0=", "aWQ6c2VjcmV0 ", "aWQ6c2Vj%3D", strings.Repeat("QUFB", maxBasic)} {
+	for _, token := range []string{
+		"!", "aWQ6c2VjcmV0=", "aWQ6c2VjcmV0 ", "aWQ6c2Vj%3D", strings.Repeat("QUFB", maxBasic),
+	} {
 		if _, ok := parseBasic(token); ok {
 			t.Errorf("takes %.40q", token)
 		}
@@ -106,9 +109,7 @@ func TestClientAuthentication(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			form := url.Values{"grant_type": {"client_credentials"}}
-			for name, values := range test.form {
-				form[name] = values
-			}
+			maps.Copy(form, test.form)
 			r := request("/oauth/token", form)
 			for _, header := range test.header {
 				r.Header.Add("Authorization", header)
@@ -127,7 +128,9 @@ func TestClientAuthentication(t *testing.T) {
 
 func TestClientThatChangesMeanwhile(t *testing.T) {
 	h := newHouse(t)
-	created, secret, err := h.issuer.CreateClient(t.Context(), store.Client{Name: "Orders", Scopes: []string{"read", "write"}})
+	created, secret, err := h.issuer.CreateClient(t.Context(), store.Client{
+		Name: "Orders", Scopes: []string{"read", "write"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,19 +146,20 @@ func TestClientThatChangesMeanwhile(t *testing.T) {
 		}
 	}
 	name := "New name"
-	if res, o := ask(func() { change(ClientChange{Name: &name}) }); res.StatusCode != 200 {
+	if res, o := ask(func() { change(ClientChange{Name: &name}) }); res.StatusCode != http.StatusOK {
 		t.Errorf("renamed: %d %v", res.StatusCode, o)
 	}
 	if res, o := ask(func() { change(ClientChange{Scopes: &[]string{"read"}}) }); o["error"] != "invalid_scope" {
 		t.Errorf("scope taken away: %d %v", res.StatusCode, o)
 	}
 	change(ClientChange{Scopes: &[]string{"write"}})
-	if res, o := ask(func() { change(ClientChange{Grants: &[]string{"device_code"}}) }); o["error"] != "unauthorized_client" {
-		t.Errorf("grant taken away: %d %v", res.StatusCode, o)
+	_, o := ask(func() { change(ClientChange{Grants: &[]string{"device_code"}}) })
+	if o["error"] != "unauthorized_client" {
+		t.Errorf("grant taken away: %v", o)
 	}
 	change(ClientChange{Grants: &[]string{"client_credentials"}})
 	disabled := true
-	if res, o := ask(func() { change(ClientChange{Disabled: &disabled}) }); res.StatusCode != 401 {
+	if res, o := ask(func() { change(ClientChange{Disabled: &disabled}) }); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("disabled: %d %v", res.StatusCode, o)
 	}
 	disabled = false
@@ -164,7 +168,7 @@ func TestClientThatChangesMeanwhile(t *testing.T) {
 		if _, _, err := h.issuer.RotateSecret(t.Context(), created.ID); err != nil {
 			t.Error(err)
 		}
-	}); res.StatusCode != 401 {
+	}); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("new secret: %d %v", res.StatusCode, o)
 	}
 	if n := h.tokens(); n != 1 {
@@ -177,7 +181,9 @@ func TestHashClientSecret(t *testing.T) {
 	if err != nil || !store.SecretMatches(hash, testSecret) {
 		t.Errorf("%q, %v", hash, err)
 	}
-	for _, bad := range []string{"", strings.Repeat("x", 31), strings.Repeat("x", 5000), testSecret + "\n", testSecret + "\xff"} {
+	for _, bad := range []string{
+		"", strings.Repeat("x", 31), strings.Repeat("x", 5000), testSecret + "\n", testSecret + "\xff",
+	} {
 		if _, err := HashClientSecret(bad); err == nil {
 			t.Errorf("takes %.40q", bad)
 		} else if bad != "" && strings.Contains(err.Error(), bad) {

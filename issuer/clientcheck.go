@@ -94,7 +94,9 @@ func (i *Issuer) checkClientGrants(c *store.Client) error {
 }
 
 // neverRedirect are schemes that run or read something where the browser is, rather than to lead anywhere.
-var neverRedirect = []string{"javascript", "data", "vbscript", "file", "blob", "about", "view-source", "ws", "wss", "ftp"}
+var neverRedirect = []string{
+	"javascript", "data", "vbscript", "file", "blob", "about", "view-source", "ws", "wss", "ftp",
+}
 
 // checkRedirectURI holds a redirect URI against RFC 6749 §3.1.2, RFC 8252 §7 and RFC 9700 §2.1, §4.1.
 func checkRedirectURI(uri string) error {

@@ -37,7 +37,9 @@ func TestConfigErrors(t *testing.T) {
 		{"scope twice", func(c *Config) { c.Scopes = []Scope{{Name: "a"}, {Name: "a"}} }, "twice"},
 		{"description", func(c *Config) { c.Scopes = []Scope{{Name: "a", Description: "x\n"}} }, "control"},
 		{"included name", func(c *Config) { c.Scopes = []Scope{{Name: "a", Includes: []string{"b c"}}} }, `"b c"`},
-		{"scope that includes itself", func(c *Config) { c.Scopes = []Scope{{Name: "a", Includes: []string{"a"}}} }, "itself"},
+		{"scope that includes itself", func(c *Config) {
+			c.Scopes = []Scope{{Name: "a", Includes: []string{"a"}}}
+		}, "itself"},
 		{"circle of scopes", func(c *Config) {
 			c.Scopes = []Scope{
 				{Name: "a", Includes: []string{"b"}}, {Name: "b", Includes: []string{"c"}},

@@ -14,7 +14,7 @@ func (r *route) options(w http.ResponseWriter, req *http.Request) {
 	if r.cross && req.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", r.methods())
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-		h.Set("Access-Control-Max-Age", "7200") // the most that Chromium honours
+		h.Set("Access-Control-Max-Age", "7200") // the most that Chromium honors
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -78,10 +79,8 @@ func checkQuery(query string) *Error {
 		if !ok {
 			return errQuery
 		}
-		for _, never := range neverInURL {
-			if decoded == never {
-				return errQuery
-			}
+		if slices.Contains(neverInURL, decoded) {
+			return errQuery
 		}
 	}
 	return nil

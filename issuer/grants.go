@@ -75,5 +75,5 @@ func (i *Issuer) grantOf(grantType string) *grant {
 
 // mayUse tells whether a client may use the grant.
 func (g *grant) mayUse(c *store.Client) bool {
-	return slices.Contains(c.Grants, g.name) && !(g.confidential && c.Public)
+	return slices.Contains(c.Grants, g.name) && (!g.confidential || !c.Public)
 }

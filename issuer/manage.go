@@ -100,7 +100,7 @@ func (i *Issuer) UpdateClient(ctx context.Context, id string, change ClientChang
 	return i.info(*c), nil
 }
 
-// checkChange holds a changed client against the rules. Those of the configuration may have become stricter since it was
+// checkChange holds a changed client against the rules. The configuration may have become stricter since the client was
 // registered: the grants that nobody touches stay as they are, and disabling works always.
 func (i *Issuer) checkChange(c *store.Client, change ClientChange) error {
 	if change == (ClientChange{Disabled: change.Disabled}) {

@@ -93,8 +93,9 @@ func TestManagingClients(t *testing.T) {
 	for _, e := range h.told() {
 		types = append(types, e.Type)
 	}
-	if want := []EventType{ClientCreated, ClientUpdated, SecretRotated, ClientCreated, ClientDeleted}; !slices.Equal(types, want) {
-		t.Errorf("told %v, want %v", types, want)
+	told := []EventType{ClientCreated, ClientUpdated, SecretRotated, ClientCreated, ClientDeleted}
+	if !slices.Equal(types, told) {
+		t.Errorf("told %v, want %v", types, told)
 	}
 }
 
@@ -238,7 +239,8 @@ func TestManagingTokens(t *testing.T) {
 		}
 		return inspection
 	}
-	if got := inspect(tokens[0]); !got.Active || got.Reason != "" || got.Record.ID != ids[0] || got.Claims["jti"] != ids[0] {
+	if got := inspect(tokens[0]); !got.Active || got.Reason != "" || got.Record.ID != ids[0] ||
+		got.Claims["jti"] != ids[0] {
 		t.Errorf("inspected %+v", got)
 	}
 	if got := inspect(tokens[0][:len(tokens[0])-4] + "AAAA"); got.Active || got.Record != nil ||

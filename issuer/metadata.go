@@ -28,7 +28,7 @@ func (e *endpoints) metadata(w http.ResponseWriter, r *http.Request) {
 func (e *endpoints) renderMetadata(identifier string) []byte {
 	base := origin(identifier) + e.prefix
 	secrets := []string{"client_secret_basic", "client_secret_post"}
-	everybody := append(secrets[:2:2], "none")
+	everybody := []string{"client_secret_basic", "client_secret_post", "none"}
 
 	grantTypes, tokenMethods := []string{}, secrets
 	for _, g := range e.grants {

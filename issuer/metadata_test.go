@@ -99,7 +99,7 @@ func TestDocumentsMayBeKept(t *testing.T) {
 	for _, path := range []string{wellKnown, "/oauth/jwks"} {
 		res := h.do(get(path))
 		etag := res.Header.Get("ETag")
-		if res.StatusCode != 200 || len(etag) < 10 || etag[0] != '"' || etag[len(etag)-1] != '"' ||
+		if res.StatusCode != http.StatusOK || len(etag) < 10 || etag[0] != '"' || etag[len(etag)-1] != '"' ||
 			res.Header.Get("Cache-Control") != "public, max-age=300" {
 			t.Fatalf("%s: %d %v", path, res.StatusCode, res.Header)
 		}
@@ -166,7 +166,7 @@ func TestCORS(t *testing.T) {
 		{"POST", "/oauth/introspect", false},
 		{"GET", "/oauth/scopes", false},
 	} {
-		preflight := httptest.NewRequest("OPTIONS", test.path, nil)
+		preflight := httptest.NewRequest(http.MethodOptions, test.path, nil)
 		preflight.Header.Set("Origin", "https://app.example")
 		preflight.Header.Set("Access-Control-Request-Method", test.method)
 		preflight.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
@@ -214,7 +214,7 @@ func TestIdentifier(t *testing.T) {
 		{"höst", true, ""},
 		{strings.Repeat("a", 300), true, ""},
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Host = test.host
 		if test.tls {
 			r.TLS = &tls.ConnectionState{}
@@ -288,7 +288,7 @@ func TestHostsAreIssuersOfTheirOwn(t *testing.T) {
 	// It is revoked wherever its client says so.
 	r := request("/oauth/revoke", query, "Authorization", basic("orders-sync", testSecret))
 	r.Host = "b.example"
-	if res := h.do(r); res.StatusCode != 200 {
+	if res := h.do(r); res.StatusCode != http.StatusOK {
 		t.Error(res.StatusCode)
 	}
 	if o := ask("a.example", "/oauth/introspect", query); o["active"] != false {

@@ -149,8 +149,10 @@ func TestTokenErrors(t *testing.T) {
 		code   string
 	}{
 		{"no client", request("/oauth/token", good), 401, "invalid_client"},
-		{"unknown client", request("/oauth/token", good, "Authorization", basic("nobody", testSecret)), 401, "invalid_client"},
-		{"wrong secret", request("/oauth/token", good, "Authorization", basic("orders-sync", "wrong")), 401, "invalid_client"},
+		{"unknown client", request("/oauth/token", good, "Authorization", basic("nobody", testSecret)),
+			401, "invalid_client"},
+		{"wrong secret", request("/oauth/token", good, "Authorization", basic("orders-sync", "wrong")),
+			401, "invalid_client"},
 		{"empty secret", request("/oauth/token", good, "Authorization", basic("orders-sync", "")), 401, "invalid_client"},
 		{"ID without secret", request("/oauth/token", with("client_id", "orders-sync")), 401, "invalid_client"},
 		{"secret without ID", request("/oauth/token", with("client_secret", testSecret)), 401, "invalid_client"},
@@ -226,7 +228,7 @@ func TestTokenTakesTheForm(t *testing.T) {
 		{"charset", formMedia + "; charset=UTF-8", "grant_type=client_credentials"},
 		{"other case", "Application/X-WWW-Form-Urlencoded", "grant_type=client_credentials"},
 		{"empty parameters are not there", formMedia, "grant_type=client_credentials&scope=&resource=&client_secret="},
-		{"unknown parameters are ignored", formMedia, "grant_type=client_credentials&colour=green&shape"},
+		{"unknown parameters are ignored", formMedia, "grant_type=client_credentials&shade=green&shape"},
 		{"escaped name", formMedia, "%67rant_type=client%5Fcredentials&&"},
 		{"the client's ID beside Basic", formMedia, "grant_type=client_credentials&client_id=orders-sync"},
 		{"two spaces in scope", formMedia, "grant_type=client_credentials&scope=+read++write"},
@@ -276,17 +278,17 @@ func TestUnavailableStorage(t *testing.T) {
 		errors.Join(store.ErrUnavailable, errors.New(detail)), store.ErrClosed, errors.New(detail),
 	} {
 		h.engine.broken.Store(&broken)
-		auth := basic(created.ID, secret)
+		auth, configured := basic(created.ID, secret), basic("orders-sync", testSecret)
 		for name, r := range map[string]*http.Request{
-			"token":             request("/oauth/token", url.Values{"grant_type": {"client_credentials"}}, "Authorization", auth),
-			"token, configured": request("/oauth/token", url.Values{"grant_type": {"client_credentials"}}, "Authorization", basic("orders-sync", testSecret)),
-			"unknown client":    request("/oauth/token", url.Values{"grant_type": {"client_credentials"}}, "Authorization", basic("nobody", testSecret)),
-			"revoke":            request("/oauth/revoke", url.Values{"token": {token}}, "Authorization", basic("orders-sync", testSecret)),
+			"token":             request("/oauth/token", askForToken, "Authorization", auth),
+			"token, configured": request("/oauth/token", askForToken, "Authorization", configured),
+			"unknown client":    request("/oauth/token", askForToken, "Authorization", basic("nobody", testSecret)),
+			"revoke":            request("/oauth/revoke", url.Values{"token": {token}}, "Authorization", configured),
 			"introspect":        request("/oauth/introspect", url.Values{"token": {token}}, "Authorization", auth),
 		} {
 			res := h.do(r)
 			raw, _ := io.ReadAll(res.Body)
-			if res.StatusCode != 503 || !strings.Contains(string(raw), `"temporarily_unavailable"`) ||
+			if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(raw), `"temporarily_unavailable"`) ||
 				res.Header.Get("Retry-After") == "" || res.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %d %s %v", name, res.StatusCode, raw, res.Header)
 			}

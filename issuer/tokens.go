@@ -122,8 +122,8 @@ type PurgeFilter struct {
 // purgeBatch is how many records are removed in one Update.
 const purgeBatch = 256
 
-// Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by themselves,
-// so that there are none to remove; a revoked token stays revoked without its record.
+// Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by
+// themselves, so that there are none to remove; a revoked token stays revoked without its record.
 func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (int, error) {
 	if !filter.Revoked {
 		return 0, ctx.Err()
