@@ -172,7 +172,7 @@ func BenchmarkWatch(b *testing.B) {
 		request, cancel := context.WithCancel(server)
 		defer cancel()
 		for i := range 5 {
-			request = context.WithValue(request, key(i), i)
+			request = context.WithValue(request, key(i), i) //nolint:fatcontext // as deep as a server's
 		}
 		for pb.Next() {
 			_, release := h.v.Watch(request, id)

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +18,8 @@ type claims struct {
 	expires, issued, notBefore         time.Time
 }
 
-// parse reads the second part of a token. It looks at the form alone: whether the claims are there, and good, is for the
-// issuer to say whose token it is.
+// parse reads the second part of a token. It looks at the form alone: whether the claims are there, and good, is for
+// the issuer to say whose token it is.
 func (c *claims) parse(part string) bool {
 	text, ok := decodeString(part)
 	if !ok {
@@ -119,10 +120,5 @@ func parseScope(scope string) ([]string, bool) {
 		return nil, false
 	}
 	list := strings.Split(scope, " ")
-	for _, one := range list {
-		if one == "" {
-			return nil, false
-		}
-	}
-	return list, true
+	return list, !slices.Contains(list, "")
 }

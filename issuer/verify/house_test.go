@@ -79,6 +79,12 @@ func newHouseAt(t testing.TB, key *keys.Key, clock int64) *house {
 	return h
 }
 
+// on makes the house report to a subtest.
+func (h *house) on(t testing.TB) *house {
+	h.t = t
+	return h
+}
+
 // now is the time of the house: that of its clock, or in a bubble of testing/synctest the bubble's.
 func (h *house) now() time.Time {
 	if at := h.clock.Load(); at != 0 {

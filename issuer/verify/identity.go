@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,27 +35,20 @@ type Identity struct {
 // (RFC 9700 §4.15).
 func (id *Identity) Person() bool { return id.UserID != "" }
 
-// HasScope tells whether the token has the scope. The scope `*`, which Laravel Passport knows, stands for all.
+// everyScope is the scope that stands for all, as in Laravel Passport.
+const everyScope = "*"
+
+// HasScope tells whether the token has the scope, or `*`, which stands for all.
 func (id *Identity) HasScope(scope string) bool {
-	if id.all {
-		return true
-	}
-	for _, s := range id.Scopes {
-		if s == scope {
-			return true
-		}
-	}
-	return false
+	return id.all || slices.Contains(id.Scopes, scope)
 }
 
 // IntendedFor answers nil when one of audience is among the token's, else [ErrAudience] (RFC 7519 §4.1.3); so it does
 // when there is none in audience.
 func (id *Identity) IntendedFor(audience ...string) error {
 	for _, want := range audience {
-		for _, have := range id.Audience {
-			if want == have {
-				return nil
-			}
+		if slices.Contains(id.Audience, want) {
+			return nil
 		}
 	}
 	return ErrAudience

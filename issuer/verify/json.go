@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -39,13 +40,8 @@ func object(text string, member func(name, value string) bool) bool {
 		} else {
 			name = name[1 : len(name)-1]
 		}
-		if count == maxMembers {
+		if count == maxMembers || slices.Contains(names[:count], name) {
 			return false
-		}
-		for _, other := range names[:count] {
-			if other == name {
-				return false
-			}
 		}
 		names[count] = name
 		count++

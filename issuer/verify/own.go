@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
@@ -93,13 +94,11 @@ func (o *own) read(c *claims, keyID string, now time.Time) (*entry, error) {
 		Audience:  audience,
 		IssuedAt:  c.issued,
 		ExpiresAt: c.expires,
+		all:       slices.Contains(scopes, everyScope),
 		claims:    c.text,
 	}}
 	if c.subject != c.clientID {
 		e.UserID, e.Username = c.subject, c.username
-	}
-	for _, scope := range scopes {
-		e.all = e.all || scope == "*"
 	}
 	return e, nil
 }

@@ -172,11 +172,11 @@ func TestRefusesKidWithPath(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			header := `{"alg":"EdDSA","typ":"at+jwt","kid":` + test.kid + `}`
-			h.want(forged(header, mustJSON(t, h.claims()), h.sign), test.want)
+			h.on(t).want(forged(header, mustJSON(t, h.claims()), h.sign), test.want)
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		h.want(forged(`{"alg":"EdDSA","typ":"at+jwt"}`, mustJSON(t, h.claims()), h.sign), ErrSignature)
+		h.on(t).want(forged(`{"alg":"EdDSA","typ":"at+jwt"}`, mustJSON(t, h.claims()), h.sign), ErrSignature)
 	})
 }
 
@@ -301,7 +301,7 @@ func TestRefusesOtherSpellingsOfAToken(t *testing.T) {
 	for name, other := range tests {
 		t.Run(name, func(t *testing.T) {
 			for range 2 {
-				h.want(other, ErrMalformed)
+				h.on(t).want(other, ErrMalformed)
 			}
 		})
 	}
@@ -346,7 +346,7 @@ func TestRefusesMalformedClaims(t *testing.T) {
 		"username is a list": {"preferred_username": []string{"demo"}},
 	}
 	for name, change := range tests {
-		t.Run(name, func(t *testing.T) { h.want(h.token(change), ErrMalformed) })
+		t.Run(name, func(t *testing.T) { h.on(t).want(h.token(change), ErrMalformed) })
 	}
 	for name, iss := range map[string]any{"no iss": nil, "empty iss": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -397,9 +397,10 @@ func TestRefusesTokensOutOfTheirTime(t *testing.T) {
 		"issued a moment ahead":   {change{"iat": at(10 * time.Second)}, nil},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { h.want(h.token(test.change), test.want) })
+		t.Run(name, func(t *testing.T) { h.on(t).want(h.token(test.change), test.want) })
 	}
 	t.Run("expires while it is remembered", func(t *testing.T) {
+		h.on(t)
 		token := h.token(change{"exp": at(time.Minute)})
 		h.want(token, nil)
 		h.pass(time.Minute - 1)

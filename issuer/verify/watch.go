@@ -10,12 +10,14 @@ import (
 // betweenCuts is the shortest time between two looks at all running requests because of revocations.
 const betweenCuts = 50 * time.Millisecond
 
-// Watch returns a context for a request that was let through with id. It is cancelled, its cause an [Error], when the
+// Watch returns a context for a request that was let through with id. It is canceled, its cause an [Error], when the
 // token expires or is revoked, so that an upgraded connection or an event stream does not outlive it; and when release
-// is called, which the request does at its end. [Verifier.Run] looks each second, and at once when something is revoked.
+// is called, which the request does at its end. [Verifier.Run] looks each second, and at once when something is
+// revoked.
 //
-// A request that has not been there for a second yet is left alone until the next look: a call that is answered in time
-// is not torn, for its token was good when it came.
+// A request is left alone until one look of a second has found it running: most calls are answered by then, and are not
+// torn, for their token was good when they came. So a request outlives its token by less than two seconds, and by less
+// than one when it has been running for that long.
 func (v *Verifier) Watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
 	watched, cancel := context.WithCancelCause(ctx)
 	w := &watch{id: id, cancel: cancel, shard: v.watches.shard()}
@@ -26,12 +28,14 @@ func (v *Verifier) Watch(ctx context.Context, id *Identity) (watched context.Con
 // watches are the running requests, spread over lists so that requests seldom wait for each other.
 type watches [64]watchShard
 
-func (w *watches) shard() *watchShard { return &w[rand.Uint64()%uint64(len(w))] }
+func (w *watches) shard() *watchShard {
+	return &w[rand.Uint64()%uint64(len(w))] //nolint:gosec // it spreads, and guards nothing
+}
 
 type watchShard struct {
 	mu    sync.Mutex
 	first *watch
-	_     [48]byte // the rest of a cache line: neighbours are other processors'
+	_     [48]byte // the rest of a cache line: its neighbors are other processors'
 }
 
 // watch is one running request. Its shard's lock guards all but id and cancel.
@@ -94,7 +98,7 @@ func (v *Verifier) cut(second bool) {
 	}
 }
 
-// take takes those requests from the list that are to be cut, and returns them as a list. They are cancelled outside the
+// take takes those requests from the list that are to be cut, and returns them as a list. They are canceled outside the
 // lock: it runs what others have hung on the context.
 func (s *watchShard) take(
 	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,

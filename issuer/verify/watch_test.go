@@ -52,7 +52,7 @@ func (h *house) open(changes ...change) (ctx context.Context, release func()) {
 }
 
 // wantCut waits that long and compares why the request was cut, nil if it must not have been.
-func wantCut(t testing.TB, ctx context.Context, after time.Duration, want error) {
+func wantCut(ctx context.Context, t testing.TB, after time.Duration, want error) {
 	t.Helper()
 	time.Sleep(after)
 	synctest.Wait()
@@ -67,9 +67,9 @@ func TestStreamIsCutWhenItsTokenExpires(t *testing.T) {
 		defer release()
 		other, releaseOther := h.open()
 		defer releaseOther()
-		wantCut(t, ctx, 59*time.Second, nil)
-		wantCut(t, ctx, 2*time.Second, ErrExpired)
-		wantCut(t, other, 0, nil)
+		wantCut(ctx, t, 59*time.Second, nil)
+		wantCut(ctx, t, 2*time.Second, ErrExpired)
+		wantCut(other, t, 0, nil)
 	})
 }
 
@@ -98,9 +98,9 @@ func TestStreamIsCutWhenItsTokenIsRevoked(t *testing.T) {
 			inBubble(t, func(t *testing.T, h *house) {
 				ctx, release := h.open(test.open)
 				defer release()
-				wantCut(t, ctx, 10*time.Second, nil)
+				wantCut(ctx, t, 10*time.Second, nil)
 				test.end(h)
-				wantCut(t, ctx, time.Second, test.want)
+				wantCut(ctx, t, time.Second, test.want)
 			})
 		})
 	}
@@ -110,11 +110,11 @@ func TestStreamIsCutWhenItsTokenIsRevoked(t *testing.T) {
 			defer release()
 			later, releaseLater := h.open(change{"jti": "j2"})
 			defer releaseLater()
-			wantCut(t, ctx, 1500*time.Millisecond, nil)
+			wantCut(ctx, t, 1500*time.Millisecond, nil)
 			h.revoke("j1")
 			h.revoke("j2")
-			wantCut(t, ctx, 0, ErrRevoked)
-			wantCut(t, later, betweenCuts, ErrRevoked)
+			wantCut(ctx, t, 0, ErrRevoked)
+			wantCut(later, t, betweenCuts, ErrRevoked)
 		})
 	})
 	t.Run("while it is opened", func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestStreamIsCutWhenItsTokenIsRevoked(t *testing.T) {
 			h.revoke("j1")
 			ctx, release := h.v.Watch(t.Context(), id)
 			defer release()
-			wantCut(t, ctx, 2*time.Second, ErrRevoked)
+			wantCut(ctx, t, 2*time.Second, ErrRevoked)
 		})
 	})
 }
@@ -137,8 +137,8 @@ func TestShortRequestsAreNotTorn(t *testing.T) {
 		ctx, release := h.open(change{"jti": "j1"})
 		defer release()
 		h.revoke("j1")
-		wantCut(t, ctx, 900*time.Millisecond, nil)
-		wantCut(t, ctx, time.Second, ErrRevoked)
+		wantCut(ctx, t, 900*time.Millisecond, nil)
+		wantCut(ctx, t, time.Second, ErrRevoked)
 	})
 }
 
@@ -174,7 +174,7 @@ func TestWatchReleaseLeaksNothing(t *testing.T) {
 }
 
 func TestReleaseRacesWithTheCut(t *testing.T) {
-	inBubble(t, func(t *testing.T, h *house) {
+	inBubble(t, func(_ *testing.T, h *house) {
 		var wg sync.WaitGroup
 		for n := range 200 {
 			ctx, release := h.open(change{"jti": "j1"})
