@@ -158,7 +158,7 @@ func (s *suite) flood(ctx context.Context) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	forged, err := m.forged(4 * warmTokens)
+	forged, err := m.forged(warmTokens)
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -57,7 +60,7 @@ const tooBusy = 0.05
 // measure runs the legs of a group in turn, as many rounds as asked for, every other one backwards so that a machine
 // that grows slower or faster favours none. A round in which the machine had other things to do is run again, at most
 // once for each round.
-func (s *suite) measure(ctx context.Context, g *group) ([]*row, error) {
+func (s *suite) measure(ctx context.Context, g *group) error {
 	samples := map[string][]sample{}
 	again := s.rounds
 	for round := 0; round < s.rounds; {
@@ -70,7 +73,7 @@ func (s *suite) measure(ctx context.Context, g *group) ([]*row, error) {
 		for _, l := range order {
 			taken, err := s.sample(ctx, l)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", l.name, err)
+				return fmt.Errorf("%s: %w", l.name, err)
 			}
 			one[l.name] = taken
 			worst = max(worst, taken.Foreign)
@@ -90,7 +93,37 @@ func (s *suite) measure(ctx context.Context, g *group) ([]*row, error) {
 	for _, r := range g.rows {
 		r.evaluate(samples)
 	}
-	return g.rows, nil
+	return nil
+}
+
+// profile runs each leg once more, beside the CPU profiler of its Caddy, when profiles are asked for.
+func (s *suite) profile(ctx context.Context, g *group) error {
+	if s.profiles == "" {
+		return nil
+	}
+	for _, l := range g.legs {
+		if l.inProcess != nil {
+			continue
+		}
+		// The sample begins with a warm-up; the profile begins after it, and ends before the load does.
+		taken := make(chan error, 1)
+		time.AfterFunc(time.Second, func() {
+			data, err := l.gateway.get(ctx, "/debug/pprof/profile?seconds=3")
+			if err == nil {
+				file := strings.ReplaceAll(filepath.Base(l.gateway.dir)+"-"+l.name, " ", "-") + ".pprof"
+				err = os.WriteFile(filepath.Join(s.profiles, file), data, 0o600)
+			}
+			taken <- err
+		})
+		length := s.length
+		s.length = 5 * time.Second
+		_, err := s.sample(ctx, l)
+		s.length = length
+		if err := errors.Join(err, <-taken); err != nil {
+			return fmt.Errorf("profile of %s: %w", l.name, err)
+		}
+	}
+	return nil
 }
 
 // sample runs one round of a leg.

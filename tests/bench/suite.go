@@ -23,6 +23,7 @@ type suite struct {
 	length   time.Duration // of each leg in a round
 	million  int           // how many tokens the start is measured with
 	live     int           // how many tokens the memory is measured with
+	profiles string        // folder for CPU profiles; empty: none
 	progress io.Writer
 
 	cores    int
@@ -47,7 +48,10 @@ func (s *suite) works() []work {
 			if err != nil {
 				return nil, err
 			}
-			return s.measure(ctx, g)
+			if err := s.measure(ctx, g); err != nil {
+				return nil, err
+			}
+			return g.rows, s.profile(ctx, g)
 		}
 	}
 	return []work{
@@ -72,6 +76,9 @@ func (s *suite) prepare(ctx context.Context) error {
 	s.cores = runtime.NumCPU()
 	var err error
 	if s.sync, err = syncTime(s.dir); err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.script(), wrkScript, 0o600); err != nil {
 		return err
 	}
 	return s.startUpstream(ctx)

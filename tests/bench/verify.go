@@ -137,6 +137,6 @@ func hits(ctx context.Context, v *verify.Verifier, issuer string, tokens []strin
 	n := float64(operations.Load())
 	return hit{
 		cpu: float64(cpuAfter-cpu) / n, rate: n / took.Seconds(),
-		allocations: math.Round(100*float64(after.Mallocs-before.Mallocs)/n) / 100,
+		allocations: math.Round(10*float64(after.Mallocs-before.Mallocs)/n) / 10,
 	}, err
 }

@@ -48,6 +48,9 @@ type answers struct {
 	Broken   int `json:"broken"`  // not connected, cut or late
 }
 
+// script is where wrk finds what it has to do.
+func (s *suite) script() string { return filepath.Join(s.dir, "wrk.lua") }
+
 var loadNumber atomic.Int64
 
 // run sends the load by wrk, in one thread, and waits for its end.
@@ -58,10 +61,6 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 		return a, err
 	}
 	defer func() { _ = os.Remove(file) }()
-	script := filepath.Join(s.dir, "wrk.lua")
-	if err := os.WriteFile(script, wrkScript, 0o600); err != nil {
-		return a, err
-	}
 	mode := "again"
 	if l.once {
 		mode = "once"
@@ -70,10 +69,13 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 	// wrk counts whole seconds: it is told too many and ended by SIGINT, after which it prints its figures. It looks
 	// every tenth of a second.
 	limit := l.length + 30*time.Second
+	if l.once {
+		limit += time.Duration(len(l.requests)) * 2 * time.Millisecond
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c", strconv.Itoa(l.clients), "-d", strconv.Itoa(int(limit.Seconds()))+"s",
-		"--timeout", "10s", "-s", script, "http://"+l.address, "--", file, mode, strconv.Itoa(int(l.pause.Milliseconds())))
+		"--timeout", "10s", "-s", s.script(), "http://"+l.address, "--", file, mode, strconv.Itoa(int(l.pause.Milliseconds())))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
@@ -84,30 +86,47 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 	if err := cmd.Start(); err != nil {
 		return a, fmt.Errorf("wrk (Debian's package wrk): %w", err)
 	}
-	usedUp := make(chan struct{})
+	begun, usedUp := make(chan struct{}), make(chan struct{})
 	complaint := make(chan string, 1)
 	go func() {
 		var other string
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			if lines.Text() == "used up" {
+			switch lines.Text() {
+			case "begun":
+				close(begun)
+			case "used up":
 				close(usedUp)
-				continue
+			default:
+				other += lines.Text() + "\n"
 			}
-			other += lines.Text() + "\n"
 		}
 		complaint <- other
 	}()
-	length := l.length
-	if l.once {
-		length = limit
-	}
-	select {
-	case <-usedUp:
-	case <-time.After(length):
-	case <-ctx.Done():
+	var over <-chan time.Time
+	var other string
+	ended := false
+	for done := false; !done; {
+		select {
+		case <-begun: // until here wrk ignores SIGINT
+			begun = nil
+			if !l.once {
+				over = time.After(l.length)
+			}
+		case <-over:
+			done = true
+		case <-usedUp:
+			time.Sleep(10 * time.Millisecond) // it may have been fast
+			done = true
+		case other = <-complaint: // it ended by itself
+			ended, done = true, true
+		case <-ctx.Done():
+			done = true
+		}
 	}
 	_ = cmd.Process.Signal(syscall.SIGINT)
-	other := <-complaint
+	if !ended {
+		other = <-complaint
+	}
 	if err := cmd.Wait(); err != nil {
 		return a, fmt.Errorf("wrk: %w: %s", err, other)
 	}

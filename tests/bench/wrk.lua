@@ -23,15 +23,20 @@ function init(args)
   end
 end
 
+local function tell(word)
+  io.stderr:write(word, "\n")
+  io.stderr:flush()
+end
+
 local at = 0
 function request()
   sent = sent + 1
+  if sent == 2 then tell("begun") end -- wrk itself calls it once before
   at = at + 1
   if at > count then
     if once then
       if at == count + 1 then
-        io.stderr:write("used up\n")
-        io.stderr:flush()
+        tell("used up")
         wrk.thread:stop()
       end
       sent = sent - 1
