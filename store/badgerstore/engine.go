@@ -58,7 +58,7 @@ type Engine struct {
 	stop       context.CancelFunc
 	tasks      sync.WaitGroup // what runs in the background
 
-	commit func(*handle, *badger.Txn) error // commitSynced; tests let it fail
+	commit func(*badger.Txn) error // Badger's; tests let it fail
 }
 
 // handle is an open Badger and those who read from it.
@@ -92,7 +92,7 @@ func Open(o Options) (*Engine, error) {
 		written: make(chan struct{}),
 	}
 	e.opts = badgerOptions(path, o.EncryptionKey, newLogger(log, &e.syncs))
-	e.commit = e.commitSynced
+	e.commit = (*badger.Txn).Commit
 	if err := e.dir.prepare(o.EncryptionKey); err != nil {
 		return nil, fmt.Errorf("storage directory %s: %w", path, err)
 	}

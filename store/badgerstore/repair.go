@@ -12,9 +12,9 @@ import (
 )
 
 // commitSynced commits txn and returns when the disk has it, and the names of the files that it is in.
-func (e *Engine) commitSynced(_ *handle, txn *badger.Txn) error {
+func (e *Engine) commitSynced(txn *badger.Txn) error {
 	faults := e.syncs.count()
-	if err := txn.Commit(); err != nil {
+	if err := e.commit(txn); err != nil {
 		return err
 	}
 	if e.syncs.count() != faults {

@@ -214,7 +214,7 @@ func (w *writer) flush() error {
 	if err != nil { // nothing has been written
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	if err = w.e.commit(h, txn); err != nil {
+	if err = w.e.commitSynced(txn); err != nil {
 		return w.e.failed(h, err)
 	}
 	return nil
