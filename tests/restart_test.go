@@ -75,25 +75,12 @@ func TestNothingIsForgotten(t *testing.T) {
 	}
 }
 
-// tryForm posts a form as the client demo. Unlike Gateway.Form it may fail, and be called from any goroutine.
-func tryForm(g *gateway.Gateway, path string, form url.Values) (gateway.Response, error) {
+// formOfDemo is a form that the client demo posts.
+func formOfDemo(g *gateway.Gateway, path string, form url.Values) *http.Request {
 	req := g.Request(http.MethodPost, path, form.Encode())
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth("demo", demoSecret)
-	// A server may close an idle connection at any time, also while a request is on its way; a GET is sent again
-	// then, a POST is not. A new connection for each has no such race.
-	req.Close = true
-	resp, err := g.Try(req)
-	if err == nil && resp.Status != http.StatusOK {
-		err = fmt.Errorf("POST %s: %d %s", path, resp.Status, resp.Body)
-	}
-	return resp, err
-}
-
-// tryToken gets a token with the scope read.
-func tryToken(g *gateway.Gateway) (string, error) {
-	resp, err := tryForm(g, "/oauth/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}})
-	return resp.String("access_token"), err
+	return req
 }
 
 // TestKillLosesNoAnswer kills Caddy while clients get and revoke tokens: what was answered with success holds when it
@@ -104,20 +91,28 @@ func TestKillLosesNoAnswer(t *testing.T) {
 	const clients = 4
 	outcomes := make([]outcome, clients)
 	var answers atomic.Int64
+	post := func(path string, form url.Values) (gateway.Response, error) {
+		resp, err := g.Try(formOfDemo(g, path, form))
+		if err == nil && resp.Status != http.StatusOK {
+			err = fmt.Errorf("POST %s: %d %s", path, resp.Status, resp.Body)
+		}
+		return resp, err
+	}
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
 			for n := 0; ; n++ {
-				token, err := tryToken(g)
+				resp, err := post("/oauth/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}})
 				if err != nil {
 					return
 				}
+				token := resp.String("access_token")
 				answers.Add(1)
 				if n%2 == 0 {
 					outcomes[i].live = append(outcomes[i].live, token)
 					continue
 				}
-				if _, err := tryForm(g, "/oauth/revoke", url.Values{"token": {token}}); err != nil {
+				if _, err := post("/oauth/revoke", url.Values{"token": {token}}); err != nil {
 					return // killed in between: either is right
 				}
 				outcomes[i].revoked = append(outcomes[i].revoked, token)
