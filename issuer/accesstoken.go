@@ -17,6 +17,10 @@ func (i *Issuer) newToken(now time.Time, req *tokenRequest) *store.Token {
 		lifetime = i.config.Lifetimes.AccessToken
 	}
 	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
+	if ended := req.client.TokensNotBefore; !issuedAt.After(ended) {
+		// The client has been disabled and enabled again within this second: the token must not look like one of before.
+		issuedAt = ended.Truncate(time.Second).Add(time.Second).UTC()
+	}
 	return &store.Token{
 		ID:        store.NewID(now),
 		ClientID:  req.client.ID,
@@ -66,13 +70,19 @@ func claims(t *store.Token) []byte {
 	return append(c, '}')
 }
 
+// maxAudience bounds what a token's `aud` holds, in bytes: a token has to fit into a header.
+const maxAudience = 1 << 10
+
 // audience is what the token is for: the resources that were asked for, else the issuer itself (RFC 8707 §2, RFC 9068
 // §3).
 func (i *Issuer) audience(req *tokenRequest) ([]string, error) {
-	asked := req.form.all("resource")
 	var audience []string
-	for _, resource := range asked {
+	length := 0
+	for _, resource := range req.form.all("resource") {
+		length += len(resource)
 		switch {
+		case length > maxAudience:
+			return nil, errTarget
 		case resource == "" || slices.Contains(audience, resource):
 		case resource == req.issuer || i.resources.has(resource):
 			audience = append(audience, resource)

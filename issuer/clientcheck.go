@@ -23,7 +23,7 @@ func (e *InvalidError) Error() string { return e.Field + ": " + e.Problem }
 
 // Bounds of a client's record.
 const (
-	maxName         = 200
+	maxName         = 255
 	maxRedirectURIs = 100
 	maxRedirectURI  = 2000
 	maxClientScopes = 200

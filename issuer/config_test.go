@@ -47,6 +47,10 @@ func TestConfigErrors(t *testing.T) {
 			}
 		}, "itself"},
 		{"every scope by default", func(c *Config) { c.DefaultScopes = []string{"*"} }, "default_scopes"},
+		{"too much by default", func(c *Config) { c.DefaultScopes = strings.Fields(strings.Repeat("a ", 100)) }, "up to"},
+		{"very long identifier", func(c *Config) {
+			c.Identifier = "https://a.example/" + strings.Repeat("a", maxIdentifier)
+		}, "more than"},
 		{"short lifetime", func(c *Config) { c.Lifetimes.AccessToken = time.Millisecond }, "access_token"},
 		{"negative lifetime", func(c *Config) { c.Lifetimes.Session = -time.Hour }, "session"},
 		{"client without ID", client(func(c *store.Client) { c.ID = "" }), "ID"},

@@ -23,6 +23,9 @@ func (i *Issuer) IdentifierFor(r *http.Request) string {
 	return i.hosts.identifier(r.TLS != nil, r.Host)
 }
 
+// maxIdentifier is how many bytes an identifier has at most; each token has it twice.
+const maxIdentifier = 512
+
 func (i *Issuer) setIdentifier(identifier string) error {
 	if identifier == "" {
 		return nil
@@ -35,6 +38,8 @@ func (i *Issuer) setIdentifier(identifier string) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
 		err = errors.New("it has to begin with https:// and a host")
+	case len(identifier) > maxIdentifier:
+		err = fmt.Errorf("it has more than %d characters", maxIdentifier)
 	case u.User != nil:
 		err = errors.New("it has no room for a user or password")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(identifier, "#"):

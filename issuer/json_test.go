@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"encoding/json"
 	"testing"
 )
@@ -21,15 +20,12 @@ func FuzzJSONString(f *testing.F) {
 		if want := string([]rune(s)); got != want {
 			t.Errorf("%q became %q", s, got)
 		}
-		if bytes.ContainsAny(text, "<>&") {
-			t.Errorf("%s looks like HTML", text)
-		}
 	})
 }
 
 func TestAppendScope(t *testing.T) {
 	got := string(append(appendScope([]byte{'{'}, []string{"read", "a&b", "write"}), '}'))
-	if want := `{"scope":"read a\u0026b write"}`; got != want {
+	if want := `{"scope":"read a&b write"}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -67,6 +67,9 @@ func (s *scopeSet) define(list []Scope, defaults []string) error {
 			return fmt.Errorf("default_scopes: %w", err)
 		}
 	}
+	if len(defaults) > maxTokenScopes || len(strings.Join(defaults, " ")) > maxTokenScope {
+		return fmt.Errorf("default_scopes: a token takes up to %d scopes of %d bytes in all", maxTokenScopes, maxTokenScope)
+	}
 	built, err := buildScopes(slices.Clone(list), slices.Compact(slices.Clone(defaults)))
 	if err != nil {
 		return err
@@ -185,8 +188,11 @@ func (i *Issuer) ScopesThatAllow(name string) []string {
 	return append(names, AnyScope)
 }
 
-// maxAskedScopes bounds how many scopes one request may ask for, and thereby a token's size.
-const maxAskedScopes = 64
+// Bounds of what a token's claim scope holds: a token has to fit into a header.
+const (
+	maxTokenScopes = 64
+	maxTokenScope  = 3 << 10 // bytes
+)
 
 // parseScope splits the parameter scope. A scope that is asked for twice counts once. RFC 6749 §3.3 has one space
 // between two scopes; more do no harm.
@@ -194,11 +200,14 @@ func parseScope(value string) ([]string, *Error) {
 	if value == "" {
 		return nil, nil
 	}
+	if len(value) > maxTokenScope {
+		return nil, errScopeMalformed
+	}
 	var names []string
 	for name := range strings.SplitSeq(value, " ") {
 		switch {
 		case name == "", slices.Contains(names, name):
-		case !isScopeToken(name), len(names) == maxAskedScopes:
+		case !isScopeToken(name), len(names) == maxTokenScopes:
 			return nil, errScopeMalformed
 		default:
 			names = append(names, name)

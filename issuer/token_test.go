@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -214,7 +215,7 @@ func TestTokenErrors(t *testing.T) {
 
 func manyScopes() string {
 	var b strings.Builder
-	for i := range maxAskedScopes + 1 {
+	for i := range maxTokenScopes + 1 {
 		b.WriteByte(byte('A' + i%26))
 		b.WriteByte(byte('A' + i/26))
 		b.WriteByte('+')
@@ -264,6 +265,42 @@ func TestResources(t *testing.T) {
 	if !reflect.DeepEqual(claims["aud"], []any{"https://api.example.com/mcp", "urn:orders"}) {
 		t.Errorf("aud %v", claims["aud"])
 	}
+}
+
+// TestLargestToken asks for as much as one may: what is issued has to be taken.
+func TestLargestToken(t *testing.T) {
+	id := "https://" + strings.Repeat("a", maxIdentifier-len("https://"))
+	client := strings.Repeat("c", maxClientID)
+	h := newHouse(t, func(c *Config) {
+		c.Identifier = id
+		c.Clients = append(c.Clients, store.Client{
+			ID: client, SecretHash: store.HashSecret(testSecret), Grants: []string{"client_credentials"},
+		})
+	})
+	resource := "urn:" + strings.Repeat("r", maxAudience/2-len("urn:"))
+	h.issuer.NameResources(resource, resource[:len(resource)-1]+"s", "urn:more")
+	var names []string
+	for i := range maxTokenScopes {
+		name := fmt.Sprintf("%02d", i) + strings.Repeat("s", maxTokenScope/maxTokenScopes-3)
+		names = append(names, name)
+	}
+	if err := h.issuer.NameScopes(names...); err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{
+		"grant_type": {"client_credentials"}, "scope": {strings.Join(names, " ")},
+		"resource": {resource, resource[:len(resource)-1] + "s"},
+	}
+	o := object(t, h.do(request("/oauth/token", form, "Authorization", basic(client, testSecret))))
+	token, _ := o["access_token"].(string)
+	if _, err := h.verifier.Verify(t.Context(), token, id); err != nil {
+		t.Errorf("%d bytes: %v %v", len(token), o, err)
+	}
+	form.Add("resource", "urn:more")
+	h.fault(request("/oauth/token", form, "Authorization", basic(client, testSecret)), 400, "invalid_target")
+	form.Del("resource")
+	form.Set("scope", strings.Repeat("a ", maxTokenScope/2+1))
+	h.fault(request("/oauth/token", form, "Authorization", basic(client, testSecret)), 400, "invalid_scope")
 }
 
 func TestUnavailableStorage(t *testing.T) {

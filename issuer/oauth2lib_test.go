@@ -1,0 +1,77 @@
+package issuer
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/go-oauth2/oauth2/v4"
+	oauth2errors "github.com/go-oauth2/oauth2/v4/errors"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// TestManager goes through the library's view of what is kept.
+func TestManager(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	m := manager{h.issuer}
+	stored, _, err := h.issuer.CreateClient(ctx, store.Client{Name: "stored", Public: true, UserID: "demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, public := range map[string]bool{"orders-sync": false, stored.ID: true} {
+		c, err := m.GetClient(ctx, id)
+		if err != nil || c.GetID() != id || c.IsPublic() != public || c.GetSecret() != "" {
+			t.Errorf("%s: %v, %v", id, c, err)
+		}
+	}
+	if _, err := m.GetClient(ctx, "nobody"); err != oauth2errors.ErrInvalidClient { //nolint:errorlint // so does the library
+		t.Errorf("unknown client: %v", err)
+	}
+
+	token := h.tokenFor("orders-sync", "read write")
+	info, err := m.LoadAccessToken(ctx, token)
+	if err != nil || info.GetClientID() != "orders-sync" || info.GetScope() != "read write" || info.GetUserID() != "" {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := m.RemoveAccessToken(ctx, token); err != nil || h.good(token) {
+		t.Errorf("removed: %v", err)
+	}
+	if err := m.RemoveAccessToken(ctx, token); err != nil {
+		t.Errorf("removed again: %v", err)
+	}
+	if _, err := m.LoadAccessToken(ctx, token); err != oauth2errors.ErrInvalidAccessToken { //nolint:errorlint // as above
+		t.Errorf("revoked token: %v", err)
+	}
+	refresh := store.NewSecret(store.RefreshToken)
+	for what, err := range map[string]error{
+		"load":    second(m.LoadRefreshToken(ctx, refresh)),
+		"refresh": second(m.RefreshAccessToken(ctx, &oauth2.TokenGenerateRequest{Refresh: refresh})),
+		"code":    second(m.GenerateAuthToken(ctx, oauth2.Code, &oauth2.TokenGenerateRequest{})),
+	} {
+		if err == nil {
+			t.Errorf("%s: works", what)
+		}
+	}
+	if err := m.RemoveRefreshToken(ctx, refresh); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLibraryErrors: what the library says becomes what we say, and nothing of it reaches the caller as it is.
+func TestLibraryErrors(t *testing.T) {
+	h := newHouse(t)
+	for said, want := range map[error]string{
+		oauth2errors.ErrInvalidRequest:       "invalid_request",
+		oauth2errors.ErrUnsupportedGrantType: "unsupported_grant_type",
+		oauth2errors.ErrUnauthorizedClient:   "unauthorized_client",
+		oauth2errors.ErrInvalidScope:         "invalid_scope",
+		oauth2errors.ErrInvalidClient:        "invalid_client",
+		oauth2errors.ErrServerError:          "temporarily_unavailable",
+		errors.New("anything"):               "temporarily_unavailable",
+	} {
+		if got := h.issuer.fault(fromLibrary(said), "token", ""); got.Code != want {
+			t.Errorf("%v becomes %v, want %s", said, got, want)
+		}
+	}
+}
