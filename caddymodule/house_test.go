@@ -39,13 +39,15 @@ type house struct {
 	addr     string
 	upstream *upstream
 	log      string
+	headers  string // options of the servers: which odd header fields they let in
 	http     *http.Client
 }
 
-// sites are Caddyfile site blocks, in which {$ADDR} is where they listen, {$UPSTREAM} is the upstream's address.
-func newHouseOf(t *testing.T, sites string) *house {
+// newHouseOf takes Caddyfile site blocks, in which {$ADDR} is where they listen and {$UPSTREAM} the upstream's address.
+func newHouseOf(t *testing.T, sites string, headers ...string) *house {
 	t.Helper()
 	h := &house{t: t, addr: freeAddr(t), upstream: newUpstream(t), log: filepath.Join(t.TempDir(), "log")}
+	h.headers = strings.Join(headers, "\n")
 	h.http = &http.Client{
 		Transport:     &http.Transport{DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -76,14 +78,14 @@ func (h *house) load(sites string) {
 
 func (h *house) adapt(sites string) []byte {
 	h.t.Helper()
-	caddyfile := strings.NewReplacer("{$ADDR}", h.addr, "{$UPSTREAM}", h.upstream.addr).Replace(`{
+	caddyfile := strings.NewReplacer("{$ADDR}", h.addr, "{$PORT}", strings.Split(h.addr, ":")[1], "{$UPSTREAM}", h.upstream.addr).Replace(`{
 		admin off
 		persist_config off
 		auto_https off
 		default_bind 127.0.0.1
 		servers {
 			protocols h1 h2c
-			expected_underscore_headers x_passport_* X_Legacy_*
+			` + h.headers + `
 		}
 		log {
 			output file ` + h.log + `

@@ -194,7 +194,11 @@ func guardErrors(srv *caddyhttp.Server, s *site) error {
 	}
 	e := errorsIn(srv.Errors.Routes)
 	if e == nil {
-		if beingProvisioned(srv.Routes) < 0 {
+		own := srv.Routes
+		if whole := siteIn(own); whole != nil {
+			own = whole.routes
+		}
+		if beingProvisioned(own) < 0 {
 			return errors.New("a directive of caddy-passport stands in a named route, and the handle_errors of this " +
 				"server cannot be guarded from there: put a directive into the site too")
 		}
