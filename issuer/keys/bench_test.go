@@ -94,7 +94,7 @@ func sideBySide(b *testing.B, floor, ours func() bool) {
 // keyPair is the same key for this package and for the standard library.
 func keyPair(tb testing.TB, alg keys.Algorithm) (*keys.Key, crypto.Signer) {
 	tb.Helper()
-	signer := newSigner(tb, alg)
+	signer := signerFor(tb, alg)
 	k, err := keys.Parse(pemPKCS8(tb, signer), alg)
 	if err != nil {
 		tb.Fatal(err)

@@ -1,11 +1,11 @@
 package keys
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
@@ -74,7 +74,7 @@ func (m jwkMembers) bytes(name string) ([]byte, error) {
 		return nil, err
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || bytes.ContainsAny([]byte(s), "\r\n") { // the decoder skips line breaks
+	if err != nil || strings.ContainsAny(s, "\r\n") { // the decoder skips line breaks
 		return nil, fmt.Errorf("its %s is not base64url without padding", name)
 	}
 	return b, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -64,7 +65,7 @@ func (k *Key) header(typ string) (string, error) {
 		more = *known
 	}
 	if len(more) < maxHeaders {
-		more = append(more[:len(more):len(more)], h)
+		more = append(slices.Clip(more), h)
 		k.headers.CompareAndSwap(known, &more) // another goroutine came first: the next token remembers it
 	}
 	return h.encoded, nil

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -77,10 +78,8 @@ func fit(priv crypto.Signer, alg Algorithm) (Algorithm, error) {
 	if alg == "" {
 		return can[0], nil
 	}
-	for _, a := range can {
-		if a == alg {
-			return alg, nil
-		}
+	if slices.Contains(can, alg) {
+		return alg, nil
 	}
 	return "", fmt.Errorf("it is %s, which cannot sign with %s: use %s", kind, alg, join(can, " or "))
 }

@@ -25,8 +25,7 @@ func parseJWK(data []byte, alg Algorithm) (*Key, error) {
 	}
 	var m jwkMembers
 	if err := json.Unmarshal(data, &m); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return nil, fmt.Errorf("it is not valid JSON, at byte %d", syntax.Offset)
 		}
 		return nil, errors.New("it is not a JSON object")

@@ -128,27 +128,31 @@ func (r *Ring) JWKS() (body []byte, etag string) {
 }
 
 // reload replaces the snapshot by what is stored now, after putting that in order where it is not. opening is whether
-// this is the ring's first look. The caller holds mu.
+// this is the ring's first look; later on, what is stored is taken even when it cannot be put in order. The caller
+// holds mu.
 func (r *Ring) reload(ctx context.Context, opening bool) error {
+	retain := r.cfg.Retain()
+	var fault error
 	for tries := 0; ; tries++ {
 		generation := r.db.Revocations().KeyGeneration() // before the keys are read, so that no change is overlooked
 		found, err := r.read(ctx)
 		if err != nil {
-			return err
+			return errors.Join(fault, err)
 		}
-		if tries < 3 && r.unsettled(&found, r.db.Now(), r.cfg.Retain(), opening) {
-			if err := r.update(ctx, func(c *change) error { return r.settle(c, opening) }); err != nil {
-				return err
+		if fault == nil && tries < 3 && r.unsettled(&found, r.db.Now(), retain, opening) {
+			fault = r.update(ctx, func(c *change) error { return r.settle(c, opening) })
+			if fault != nil && opening {
+				return fault
 			}
 			continue
 		}
 		s, err := r.snapshot(found)
 		if err != nil {
-			return err
+			return errors.Join(fault, err)
 		}
 		s.generation = generation
 		r.now.Store(s)
-		return nil
+		return fault
 	}
 }
 

@@ -575,7 +575,7 @@ func TestGivenKey(t *testing.T) {
 	token := issue(t, own, time.Time{})
 	old := list(t, own)
 
-	given := generate(t, keys.RS256)
+	given, _ := keyPair(t, keys.RS256)
 	r := openRing(t, keys.Config{DB: db, Private: given})
 	if r.Current() != given || r.Key(given.ID()) != given {
 		t.Error("the given key does not sign")
@@ -704,7 +704,8 @@ func TestJWKSHasNoPrivateParts(t *testing.T) {
 				t.Fatal(err)
 			}
 			tokens = append(tokens, issue(t, r, time.Time{}))
-			r = openRing(t, keys.Config{DB: db, Private: generate(t, alg)})
+			given, _ := keyPair(t, alg)
+			r = openRing(t, keys.Config{DB: db, Private: given})
 			tokens = append(tokens, issue(t, r, time.Time{}))
 
 			body, _ := r.JWKS()

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,7 +46,7 @@ func (r *Ring) List(ctx context.Context) ([]Info, error) {
 }
 
 const (
-	lookEvery  = time.Minute // at most so long between two looks at the clock
+	lookEvery  = time.Minute // at most so long between two looks at the clock and at what is stored
 	retryAfter = time.Second // when the store does not answer; twice as long each time
 )
 
@@ -84,25 +85,24 @@ func (r *Ring) Run(ctx context.Context) {
 	}
 }
 
-// maintain does what is due.
+// maintain does what is due, and loads the keys anew in any case: nothing that was missed lasts for long, and a key
+// that was retired goes even where nothing can be written.
 func (r *Ring) maintain(ctx context.Context) error {
-	s := r.now.Load()
-	if r.due(&s.shelf, r.db.Now()) {
-		return r.change(ctx, func(c *change) error {
+	var fault error
+	if r.due(&r.now.Load().shelf, r.db.Now()) {
+		fault = r.change(ctx, func(c *change) error {
 			if !r.due(&c.shelf, c.rec.Now()) {
 				return nil // another node was faster
 			}
 			return c.rotate()
 		})
+		if fault == nil {
+			return nil
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s = r.now.Load()
-	if s.generation == r.db.Revocations().KeyGeneration() &&
-		!r.unsettled(&s.shelf, r.db.Now(), r.cfg.Retain(), false) && !r.expired(s) {
-		return nil
-	}
-	return r.reload(ctx, false)
+	return errors.Join(fault, r.reload(ctx, false))
 }
 
 // due tells whether the next key is to take over at now: because the one that signs has done so for long enough, or is
@@ -129,17 +129,6 @@ func (r *Ring) rotation(s *shelf) time.Time {
 		return published
 	}
 	return at
-}
-
-// expired tells whether a key of the snapshot verifies no more.
-func (r *Ring) expired(s *snapshot) bool {
-	now := r.db.Now()
-	for _, e := range s.keys {
-		if !e.expires.IsZero() && !e.expires.After(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // upcoming is when something is due next, zero when nothing is.

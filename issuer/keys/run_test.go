@@ -39,7 +39,7 @@ func TestRunRotatesBySchedule(t *testing.T) {
 		start(b)
 		var tokens []issued
 		seen := map[string]time.Time{}
-		for range 5 * 48 {
+		for range 3 * 48 {
 			for _, r := range []*keys.Ring{a, b} {
 				tokens = append(tokens, issue(t, r, time.Now().Add(lifetime)))
 				if first, ok := seen[r.Current().ID()]; !ok {
@@ -63,8 +63,8 @@ func TestRunRotatesBySchedule(t *testing.T) {
 				t.Fatal("the two differ")
 			}
 		}
-		if len(seen) != 5 {
-			t.Errorf("%d keys signed in five days", len(seen))
+		if len(seen) != 3 {
+			t.Errorf("%d keys signed in three days", len(seen))
 		}
 	})
 }
@@ -107,7 +107,7 @@ func TestRunNeverRotatesUnasked(t *testing.T) {
 		r := openRing(t, keys.Config{DB: db})
 		start(r)
 		tag := etag(r)
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(50 * time.Hour)
 		synctest.Wait()
 		if etag(r) != tag {
 			t.Error("the keys have changed")
@@ -157,7 +157,7 @@ func TestRunOfDifferentConfigurationsComesToRest(t *testing.T) {
 			start(r)
 		}
 		var seen []string
-		for range 24 * 60 {
+		for range 6 * 60 {
 			for _, info := range list(t, r) {
 				if !slices.Contains(seen, info.ID) {
 					seen = append(seen, info.ID)
@@ -166,8 +166,8 @@ func TestRunOfDifferentConfigurationsComesToRest(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		if len(seen) > 2*24+4 {
-			t.Errorf("%d keys in a day", len(seen))
+		if len(seen) > 2*6+4 {
+			t.Errorf("%d keys in six hours", len(seen))
 		}
 	})
 }
@@ -289,7 +289,7 @@ func TestRunOutlivesAFaultOfTheStore(t *testing.T) {
 		if _, err := keys.Open(ctx, keys.Config{DB: db}); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("open: %v", err)
 		}
-		if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n == 0 || n > 70 {
+		if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n == 0 || n > 130 {
 			t.Errorf("%d errors in the log", n)
 		}
 		engine.setFault(nil)
@@ -302,3 +302,31 @@ func TestRunOutlivesAFaultOfTheStore(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A disk that is full keeps nobody from taking a leaked key out.
+func TestRunDropsARetiredKeyWhereNothingCanBeWritten(t *testing.T) {
+	bubble(t, func(t *testing.T, engine *memEngine, db *store.DB, start func(*keys.Ring)) {
+		node := openDB(t, &readOnly{engine}, nil) // of another node, which rotates by a schedule and cannot
+		a := openRing(t, keys.Config{DB: db})
+		b := openRing(t, keys.Config{DB: node, Rotate: time.Minute})
+		start(b)
+		time.Sleep(10 * time.Minute)
+		leaked := issue(t, a, time.Time{})
+		if !good(t, b, leaked) {
+			t.Fatal("refused before")
+		}
+		if err := a.Retire(t.Context(), leaked.kid); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if good(t, b, leaked) || b.Current().ID() != a.Current().ID() {
+			t.Error("the retired key is still there")
+		}
+	})
+}
+
+// readOnly is an engine on a disk that is full.
+type readOnly struct{ store.Engine }
+
+func (e *readOnly) Update(context.Context, func(store.Tx) error) error { return store.ErrUnavailable }
