@@ -17,10 +17,6 @@ func (i *Issuer) newToken(now time.Time, req *tokenRequest) *store.Token {
 		lifetime = i.config.Lifetimes.AccessToken
 	}
 	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
-	if ended := req.client.TokensNotBefore; !issuedAt.After(ended) {
-		// The client has been disabled and enabled again within this second: the token must not look like one of before.
-		issuedAt = ended.Truncate(time.Second).Add(time.Second).UTC()
-	}
 	return &store.Token{
 		ID:        store.NewID(now),
 		ClientID:  req.client.ID,

@@ -25,6 +25,7 @@ type Identity struct {
 	IssuedAt  time.Time // `iat`
 	ExpiresAt time.Time // `exp`
 
+	born       time.Time                      // what revocations compare with
 	all        bool                           // it has every scope
 	configured bool                           // its client stood in the config
 	claims     string                         // the payload of the token

@@ -94,6 +94,7 @@ func (o *own) read(c *claims, keyID string, now time.Time) (*entry, error) {
 		Audience:  audience,
 		IssuedAt:  c.issued,
 		ExpiresAt: c.expires,
+		born:      born(c),
 		all:       slices.Contains(scopes, everyScope),
 		claims:    c.text,
 	}}
@@ -101,6 +102,15 @@ func (o *own) read(c *claims, keyID string, now time.Time) (*entry, error) {
 		e.UserID, e.Username = c.subject, c.username
 	}
 	return e, nil
+}
+
+// born is when an own token was made, to the millisecond: its `jti` says so. `iat` has whole seconds only, and what is
+// revoked within a second must neither spare the tokens from before nor hit those from after.
+func born(c *claims) time.Time {
+	if t, ok := store.IDTime(c.tokenID); ok {
+		return t
+	}
+	return c.issued
 }
 
 // again asks what must be asked each time of a token that has been found good before.
@@ -136,7 +146,7 @@ func (o *own) askStore(ctx context.Context, e *entry, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if !e.IssuedAt.After(s.notBefore) {
+	if !e.born.After(s.notBefore) {
 		return ErrRevoked
 	}
 	e.read.Store(s.read.UnixNano())
@@ -165,6 +175,6 @@ func (o *own) revoked(id *Identity) bool {
 		ClientID: id.ClientID,
 		UserID:   id.UserID,
 		KeyID:    id.KeyID,
-		IssuedAt: id.IssuedAt,
+		IssuedAt: id.born,
 	})
 }

@@ -503,6 +503,26 @@ func TestRefusesTokensOfClientThatIsGoneOrDisabled(t *testing.T) {
 		h.want(old, ErrRevoked)
 		h.want(h.token(), nil)
 	})
+	t.Run("within one second", func(t *testing.T) { // the `iat` of all three is the same
+		h := newHouse(t, fixedKey(t))
+		before := h.token()
+		h.want(before, nil)
+		h.pass(100 * time.Millisecond)
+		client := &store.Client{ID: storedClient, Disabled: true}
+		h.update(func(r *store.Records) error { return r.PutClient(client) })
+		client.Disabled = false
+		h.update(func(r *store.Records) error { return r.PutClient(client) })
+		h.pass(100 * time.Millisecond)
+		after := h.token()
+		for range 2 {
+			h.want(before, ErrRevoked)
+			h.want(after, nil)
+		}
+		h.pass(100 * time.Millisecond)
+		h.update(func(r *store.Records) error { return r.DeleteClient(storedClient) })
+		h.want(before, ErrRevoked)
+		h.want(after, ErrRevoked)
+	})
 	t.Run("taken from the config", func(t *testing.T) {
 		h := newHouse(t, fixedKey(t))
 		token := h.token(change{"client_id": configClient, "sub": configClient})
