@@ -11,11 +11,16 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// bench is a house on the real clock.
-func bench(b *testing.B, alg keys.Algorithm, cacheSize int) *house {
+// bench is a house on the real clock, with a key ring on its store.
+func bench(b *testing.B, alg keys.Algorithm) *house {
 	b.Helper()
-	h := newHouseAt(b, newKey(b, alg), 0)
-	h.v = New(Config{Keys: h.ring, DB: h.db, Client: h.hasClient, CacheSize: cacheSize})
+	h := newHouseAt(b, nil, 0)
+	ring, err := keys.Open(b.Context(), keys.Config{Algorithm: alg, DB: h.db})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h.key = ring.Current()
+	h.v = New(Config{Keys: ring, DB: h.db, Client: h.hasClient})
 	return h
 }
 
@@ -32,7 +37,7 @@ func (h *house) manyTokens(n int) []string {
 func BenchmarkVerifyHit(b *testing.B) {
 	for name, client := range map[string]string{"config client": configClient, "stored client": storedClient} {
 		b.Run(name, func(b *testing.B) {
-			h := bench(b, keys.ES256, 0)
+			h := bench(b, keys.ES256)
 			token := h.token(change{"sub": client, "client_id": client})
 			h.want(token, nil)
 			ctx := b.Context()
@@ -47,7 +52,7 @@ func BenchmarkVerifyHit(b *testing.B) {
 }
 
 func BenchmarkVerifyHitParallel(b *testing.B) {
-	h := bench(b, keys.ES256, 0)
+	h := bench(b, keys.ES256)
 	token := h.token()
 	h.want(token, nil)
 	b.ReportAllocs()
@@ -63,7 +68,7 @@ func BenchmarkVerifyHitParallel(b *testing.B) {
 }
 
 func BenchmarkVerifyHit20000InTurn(b *testing.B) {
-	h := bench(b, keys.EdDSA, 0)
+	h := bench(b, keys.EdDSA)
 	tokens := h.manyTokens(20_000)
 	for _, token := range tokens {
 		h.want(token, nil)
@@ -84,7 +89,7 @@ func BenchmarkVerifyHit20000InTurn(b *testing.B) {
 // BenchmarkVerifyMiss verifies tokens that have not been seen before, beside the bare signature.
 func BenchmarkVerifyMiss(b *testing.B) {
 	for _, alg := range []keys.Algorithm{keys.ES256, keys.RS256, keys.EdDSA} {
-		h := bench(b, alg, 0)
+		h := bench(b, alg)
 		tokens := h.manyTokens(500)
 		b.Run(fmt.Sprintf("%s/floor", alg), func(b *testing.B) {
 			t, _ := split(tokens[0])
@@ -112,7 +117,7 @@ func BenchmarkVerifyMiss(b *testing.B) {
 }
 
 func BenchmarkVerifyForged(b *testing.B) {
-	h := bench(b, keys.ES256, 0)
+	h := bench(b, keys.ES256)
 	tokens := h.manyTokens(500)
 	for i, token := range tokens { // the signature of another one
 		t, _ := split(token)
@@ -131,7 +136,7 @@ func BenchmarkVerifyForged(b *testing.B) {
 func BenchmarkVerifyRevoked(b *testing.B) {
 	for _, seen := range []bool{true, false} {
 		b.Run(fmt.Sprintf("seen before %v", seen), func(b *testing.B) {
-			h := bench(b, keys.ES256, 0)
+			h := bench(b, keys.ES256)
 			tokens := h.manyTokens(500)
 			if seen {
 				for _, token := range tokens {
@@ -158,7 +163,7 @@ func BenchmarkVerifyRevoked(b *testing.B) {
 
 // BenchmarkWatch is a request within a context as deep as a server's.
 func BenchmarkWatch(b *testing.B) {
-	h := bench(b, keys.ES256, 0)
+	h := bench(b, keys.ES256)
 	id, err := h.verify(h.token())
 	if err != nil {
 		b.Fatal(err)
@@ -182,7 +187,7 @@ func BenchmarkWatch(b *testing.B) {
 }
 
 func BenchmarkIdentity(b *testing.B) {
-	h := bench(b, keys.ES256, 0)
+	h := bench(b, keys.ES256)
 	id, err := h.verify(h.token())
 	if err != nil {
 		b.Fatal(err)

@@ -66,7 +66,9 @@ func newHouseAt(t testing.TB, key *keys.Key, clock int64) *house {
 	h := &house{t: t, engine: new(memEngine), key: key, ring: new(ringOf)}
 	h.clock.Store(clock)
 	h.configured = map[string]bool{configClient: true}
-	h.ring.set(key)
+	if key != nil {
+		h.ring.set(key)
+	}
 
 	db, err := store.Open(t.Context(), h.engine, "default", h.now)
 	if err != nil {
