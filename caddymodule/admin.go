@@ -1,0 +1,203 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+func init() {
+	caddy.RegisterModule(adminAPI{})
+}
+
+// adminBase is where the admin API begins on Caddy's admin endpoint.
+const adminBase = "/passport/"
+
+// maxAdminBody bounds the body of a request to the admin API, in bytes.
+const maxAdminBody = 1 << 20
+
+// adminAPI administers the issuers through Caddy's admin endpoint. Whoever reaches that endpoint administers Caddy, and
+// so the issuers: it should be a unix socket, or listen where only the operator comes.
+//
+//	POST   /passport/install
+//	GET    /passport/{issuer}/clients                POST makes one, and answers its secret once
+//	GET    /passport/{issuer}/clients/{id}           PATCH changes it, DELETE removes it
+//	POST   /passport/{issuer}/clients/{id}/secret    a new secret
+//	GET    /passport/{issuer}/tokens                 ?client_id=…&limit=…
+//	GET    /passport/{issuer}/tokens/{jti}           DELETE revokes it
+//	POST   /passport/{issuer}/tokens/inspect
+//	GET    /passport/{issuer}/keys
+//	POST   /passport/{issuer}/keys/rotate
+//	DELETE /passport/{issuer}/keys/{kid}
+//	POST   /passport/{issuer}/purge
+type adminAPI struct {
+	mux *http.ServeMux
+}
+
+// CaddyModule returns the Caddy module information.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.passport",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Provision makes the table of the routes. It keeps nothing of the config: each request looks up the one that runs.
+func (a *adminAPI) Provision(caddy.Context) error {
+	a.mux = http.NewServeMux()
+	for pattern, handle := range map[string]adminHandler{
+		"POST /passport/install":                      adminInstall,
+		"GET /passport/{issuer}/clients":              withIssuer(listClients),
+		"POST /passport/{issuer}/clients":             withIssuer(createClient),
+		"GET /passport/{issuer}/clients/{id}":         withIssuer(showClient),
+		"PATCH /passport/{issuer}/clients/{id}":       withIssuer(updateClient),
+		"DELETE /passport/{issuer}/clients/{id}":      withIssuer(deleteClient),
+		"POST /passport/{issuer}/clients/{id}/secret": withIssuer(rotateClientSecret),
+		"GET /passport/{issuer}/tokens":               withIssuer(listTokens),
+		"GET /passport/{issuer}/tokens/{id}":          withIssuer(showToken),
+		"DELETE /passport/{issuer}/tokens/{id}":       withIssuer(revokeToken),
+		"POST /passport/{issuer}/tokens/inspect":      withIssuer(inspectToken),
+		"GET /passport/{issuer}/keys":                 withIssuer(listKeys),
+		"POST /passport/{issuer}/keys/rotate":         withIssuer(rotateKeys),
+		"DELETE /passport/{issuer}/keys/{id}":         withIssuer(retireKey),
+		"POST /passport/{issuer}/purge":               withIssuer(purge),
+	} {
+		a.mux.Handle(pattern, handle)
+	}
+	return nil
+}
+
+// Routes returns the one route of the API on Caddy's admin endpoint.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{
+		Pattern: adminBase,
+		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			a.mux.ServeHTTP(w, r)
+			return nil
+		}),
+	}}
+}
+
+// adminHandler answers a request with what it returns, as JSON; nil is an empty answer.
+type adminHandler func(*http.Request) (any, error)
+
+// created is an answer with status 201.
+type created struct{ body any }
+
+func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+	w.Header().Set("Cache-Control", "no-store") // answers may hold a new secret
+	body, err := h(r)
+	status := http.StatusOK
+	switch made, ok := body.(created); {
+	case err != nil:
+		status, body = adminStatus(err), caddy.APIError{Message: err.Error()}
+		if status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+	case ok:
+		status, body = http.StatusCreated, made.body
+	case body == nil:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the connection is gone: nobody to tell
+}
+
+// errNoIssuers is answered when the config that runs has no issuer.
+var errNoIssuers = errors.New("the config has no passport issuers: add passport_server or passport_auth to a site")
+
+// runningApp is the app of the config that runs now.
+func runningApp() (*App, error) {
+	app, err := caddy.ActiveContext().AppIfConfigured("passport")
+	if err != nil {
+		return nil, statusError{http.StatusNotFound, errNoIssuers}
+	}
+	return app.(*App), nil
+}
+
+// withIssuer finds the issuer that the path names, open.
+func withIssuer(h func(*http.Request, *running) (any, error)) adminHandler {
+	return func(r *http.Request) (any, error) {
+		app, err := runningApp()
+		if err != nil {
+			return nil, err
+		}
+		i, err := app.existing(r.PathValue("issuer"))
+		if err != nil {
+			return nil, statusError{http.StatusNotFound, err}
+		}
+		if err := i.open(r.Context()); err != nil {
+			return nil, statusError{http.StatusServiceUnavailable, err}
+		}
+		open := i.running.Load()
+		if open == nil {
+			return nil, statusError{http.StatusServiceUnavailable, errClosed}
+		}
+		return h(r, open)
+	}
+}
+
+// statusError is an error with the status that it is answered with.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+func adminStatus(err error) int {
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, issuer.ErrUnknownClient),
+		errors.Is(err, issuer.ErrUnknownToken):
+		return http.StatusNotFound
+	case errors.Is(err, issuer.ErrConfiguredClient), errors.Is(err, issuer.ErrPublicClient),
+		errors.Is(err, keys.ErrGivenKey):
+		return http.StatusConflict
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadRequest
+}
+
+// readBody decodes the JSON of a request. Unknown members are errors: a misspelled one would be lost in silence.
+func readBody(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("the body is not the JSON that is expected here: %w", err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)
+
+// existing finds an issuer of the config by its name.
+func (a *App) existing(name string) (*instance, error) {
+	var known []string
+	for _, i := range a.all() {
+		if i.name == name {
+			return i, nil
+		}
+		known = append(known, i.name)
+	}
+	return nil, fmt.Errorf("there is no issuer %q: the config that runs has %s", name, strings.Join(known, ", "))
+}

@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+)
+
+// installAnswer says what is ready after an installation.
+type installAnswer struct {
+	Issuers []installedIssuer `json:"issuers"`
+}
+
+type installedIssuer struct {
+	Issuer        string `json:"issuer"`  // its name
+	Storage       string `json:"storage"` // module and what it has open
+	Algorithm     string `json:"algorithm"`
+	KeyID         string `json:"kid"` // of the key that signs
+	ConfigClients int    `json:"config_clients"`
+	StoredClients int    `json:"stored_clients"`
+}
+
+func adminInstall(r *http.Request) (any, error) {
+	app, err := runningApp()
+	if err != nil {
+		return nil, err
+	}
+	return install(r.Context(), app)
+}
+
+// install opens each issuer, which makes its storage and its keys where they are missing, and says what is there.
+func install(ctx context.Context, app *App) (answer installAnswer, err error) {
+	for _, i := range app.all() {
+		if err := i.open(ctx); err != nil {
+			return answer, statusError{http.StatusServiceUnavailable, err}
+		}
+		open := i.running.Load()
+		if open == nil {
+			return answer, statusError{http.StatusServiceUnavailable, errClosed}
+		}
+		clients, err := open.issuer.Clients(ctx)
+		if err != nil {
+			return answer, err
+		}
+		installed := installedIssuer{
+			Issuer:  i.name,
+			Storage: i.config.storage.CaddyModule().ID.Name() + " " + i.config.storage.Resource(i.name),
+		}
+		if key := open.ring.Current(); key != nil {
+			installed.Algorithm, installed.KeyID = string(key.Algorithm()), key.ID()
+		}
+		for _, c := range clients {
+			if c.Configured {
+				installed.ConfigClients++
+			} else {
+				installed.StoredClients++
+			}
+		}
+		answer.Issuers = append(answer.Issuers, installed)
+	}
+	return answer, nil
+}

@@ -1,0 +1,144 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// tokenView is what the admin API answers of an access token; times are seconds since 1970.
+type tokenView struct {
+	ID        string   `json:"jti"`
+	ClientID  string   `json:"client_id"`
+	Subject   string   `json:"sub"`
+	Issuer    string   `json:"iss,omitempty"`
+	Scope     string   `json:"scope"`
+	Audience  []string `json:"aud"`
+	IssuedAt  int64    `json:"iat"`
+	ExpiresAt int64    `json:"exp"`
+	RevokedAt int64    `json:"revoked_at,omitempty"`
+}
+
+type tokenList struct {
+	Tokens []tokenView `json:"tokens"`
+	More   bool        `json:"more"` // there are more than the limit
+}
+
+type inspectRequest struct {
+	Token string `json:"token"`
+}
+
+// inspection is what can be said of a token that somebody has at hand.
+type inspection struct {
+	Active bool           `json:"active"`
+	Reason string         `json:"reason,omitempty"` // why it is not
+	Claims map[string]any `json:"claims,omitempty"` // what it says; true only when it is active
+	Token  *tokenView     `json:"token,omitempty"`  // what is kept of it
+}
+
+type purgeRequest struct {
+	Revoked bool `json:"revoked,omitempty"`
+	Expired bool `json:"expired,omitempty"`
+	Hours   int  `json:"hours,omitempty"`
+}
+
+type purgeAnswer struct {
+	Purged int `json:"purged"`
+}
+
+// Bounds of a list of tokens.
+const (
+	defaultTokens = 100
+	maxTokens     = 10_000
+)
+
+func tokenViewOf(t store.Token) tokenView {
+	v := tokenView{
+		ID: t.ID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Scope: strings.Join(t.Scopes, " "),
+		Audience: t.Audience, IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
+	}
+	if v.Subject == "" {
+		v.Subject = t.ClientID // RFC 9068 §2.2: the client acts for itself
+	}
+	if !t.RevokedAt.IsZero() {
+		v.RevokedAt = t.RevokedAt.Unix()
+	}
+	return v
+}
+
+func listTokens(r *http.Request, i *running) (any, error) {
+	query := r.URL.Query()
+	limit := defaultTokens
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxTokens {
+			return nil, fmt.Errorf("limit %q is no number from 1 to %d", text, maxTokens)
+		}
+		limit = n
+	}
+	tokens, err := i.issuer.Tokens(r.Context(), issuer.TokenFilter{
+		ClientID: query.Get("client_id"), After: query.Get("after"), Limit: limit + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := tokenList{Tokens: make([]tokenView, 0, len(tokens)), More: len(tokens) > limit}
+	for _, t := range tokens[:min(limit, len(tokens))] {
+		answer.Tokens = append(answer.Tokens, tokenViewOf(t))
+	}
+	return answer, nil
+}
+
+func showToken(r *http.Request, i *running) (any, error) {
+	t, err := i.issuer.Token(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return tokenViewOf(*t), nil
+}
+
+func revokeToken(r *http.Request, i *running) (any, error) {
+	return nil, i.issuer.RevokeToken(r.Context(), r.PathValue("id"))
+}
+
+func inspectToken(r *http.Request, i *running) (any, error) {
+	var request inspectRequest
+	if err := readBody(r, &request); err != nil {
+		return nil, err
+	}
+	found, err := i.issuer.InspectToken(r.Context(), request.Token)
+	if err != nil {
+		return nil, err
+	}
+	answer := inspection{Active: found.Active, Reason: found.Reason, Claims: found.Claims}
+	if found.Record != nil {
+		v := tokenViewOf(*found.Record)
+		answer.Token = &v
+	}
+	return answer, nil
+}
+
+func purge(r *http.Request, i *running) (any, error) {
+	var request purgeRequest
+	if err := readBody(r, &request); err != nil {
+		return nil, err
+	}
+	if request.Hours < 0 || request.Hours > 100*365*24 {
+		return nil, fmt.Errorf("hours: %d is less than none, or more than a hundred years", request.Hours)
+	}
+	both := !request.Revoked && !request.Expired
+	n, err := i.issuer.Purge(r.Context(), issuer.PurgeFilter{
+		Revoked: request.Revoked || both,
+		Expired: request.Expired || both,
+		Age:     time.Duration(request.Hours) * time.Hour,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return purgeAnswer{Purged: n}, nil
+}

@@ -1,0 +1,160 @@
+package caddymodule
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func tokenCommand() *cobra.Command {
+	return nounCommand("token", "Shows and revokes access tokens",
+		tokenListCommand(), tokenShowCommand(), tokenRevokeCommand(), tokenInspectCommand())
+}
+
+func tokenListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the tokens that have not expired, oldest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := adminOf(cmd)
+			if err != nil {
+				return err
+			}
+			limit, _ := cmd.Flags().GetInt("limit")
+			client, _ := cmd.Flags().GetString("client")
+			query := url.Values{"limit": {fmt.Sprint(limit)}}
+			if client != "" {
+				query.Set("client_id", client)
+			}
+			var answer tokenList
+			if err := a.call(http.MethodGet, a.path("tokens")+"?"+query.Encode(), nil, &answer); err != nil {
+				return err
+			}
+			return a.print(answer, func(w io.Writer) {
+				if len(answer.Tokens) == 0 {
+					fmt.Fprintln(w, "No tokens.")
+					return
+				}
+				fmt.Fprintln(w, "TOKEN ID\tCLIENT ID\tSCOPES\tEXPIRES\tSTATE")
+				for _, t := range answer.Tokens {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.ClientID, dash(t.Scope), moment(t.ExpiresAt), t.state())
+				}
+				if answer.More {
+					fmt.Fprintf(w, "More than %d: narrow the list by --client, or raise --limit.\n", len(answer.Tokens))
+				}
+			})
+		},
+	}
+	cmd.Flags().String("client", "", "Only tokens of this client")
+	cmd.Flags().Int("limit", 100, "How many at the most")
+	return cmd
+}
+
+func tokenShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Shows what is known of a token (ID is its jti)",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := adminOf(cmd)
+			if err != nil {
+				return err
+			}
+			var t tokenView
+			if err := a.call(http.MethodGet, a.path("tokens", args[0]), nil, &t); err != nil {
+				return err
+			}
+			return a.print(t, t.write)
+		},
+	}
+}
+
+func tokenRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke ID",
+		Short: "Revokes a token (ID is its jti): it is refused from the next request on",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := adminOf(cmd)
+			if err != nil {
+				return err
+			}
+			if err := a.call(http.MethodDelete, a.path("tokens", args[0]), nil, nil); err != nil {
+				return err
+			}
+			return a.print(map[string]string{"jti": args[0]}, func(w io.Writer) {
+				fmt.Fprintf(w, "Revoked %s.\n", args[0])
+			})
+		},
+	}
+}
+
+func tokenInspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "inspect",
+		Short:   "Says what a token is and whether it is good; the token comes on standard input",
+		Example: `  caddy passport token inspect < token.txt`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := adminOf(cmd)
+			if err != nil {
+				return err
+			}
+			token, err := readToken(cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			var t inspection
+			if err := a.call(http.MethodPost, a.path("tokens", "inspect"), inspectRequest{Token: token}, &t); err != nil {
+				return err
+			}
+			return a.print(t, t.write)
+		},
+	}
+}
+
+// readToken takes the first line of what it reads, which is not longer than any token is.
+func readToken(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 64<<10)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("reading the token from standard input: %w", err)
+	}
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("there is no token on standard input: caddy passport token inspect < token.txt")
+	}
+	return line, nil
+}
+
+func (t tokenView) state() string {
+	if t.RevokedAt != 0 {
+		return "revoked"
+	}
+	return "good"
+}
+
+func (t tokenView) write(w io.Writer) {
+	fmt.Fprintf(w, "jti\t%s\nclient_id\t%s\nsub\t%s\nscope\t%s\naud\t%s\niat\t%s\nexp\t%s\nstate\t%s\n",
+		t.ID, t.ClientID, t.Subject, dash(t.Scope), dash(strings.Join(t.Audience, " ")),
+		moment(t.IssuedAt), moment(t.ExpiresAt), t.state())
+}
+
+func (t inspection) write(w io.Writer) {
+	if !t.Active {
+		fmt.Fprintf(w, "active\tno\nreason\t%s\n", t.Reason)
+	} else {
+		fmt.Fprintln(w, "active\tyes")
+	}
+	if t.Token != nil {
+		t.Token.write(w)
+	}
+}
+
+// moment is a time in seconds since 1970 as people read it.
+func moment(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
