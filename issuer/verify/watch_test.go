@@ -11,19 +11,6 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// watched is how many requests the verifier watches.
-func (h *house) watched() (n int) {
-	for i := range h.v.watches {
-		shard := &h.v.watches[i]
-		shard.mu.Lock()
-		for w := shard.first; w != nil; w = w.next {
-			n++
-		}
-		shard.mu.Unlock()
-	}
-	return n
-}
-
 // inBubble runs test on a house whose verifier runs, in the time of a bubble.
 func inBubble(t *testing.T, test func(t *testing.T, h *house)) {
 	t.Helper()
@@ -35,7 +22,7 @@ func inBubble(t *testing.T, test func(t *testing.T, h *house)) {
 		test(t, h)
 		stop()
 		running.Wait()
-		if n := h.watched(); n != 0 {
+		if n := h.v.Watching(); n != 0 {
 			t.Errorf("%d requests are still watched", n)
 		}
 	})
@@ -167,7 +154,7 @@ func TestWatchReleaseLeaksNothing(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := h.watched(); n != 0 {
+		if n := h.v.Watching(); n != 0 {
 			t.Errorf("%d requests are still watched", n)
 		}
 	})
