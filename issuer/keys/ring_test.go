@@ -550,6 +550,35 @@ func TestRetire(t *testing.T) {
 	})
 }
 
+// hangUp is an engine whose caller goes away as soon as an update is on disk.
+type hangUp struct {
+	store.Engine
+	after context.CancelFunc
+}
+
+func (e *hangUp) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := e.Engine.Update(ctx, fn)
+	if err == nil && e.after != nil {
+		e.after()
+	}
+	return err
+}
+
+func TestRetireHoldsWhenTheCallerGoesAway(t *testing.T) {
+	engine := &hangUp{Engine: openEngine(t)}
+	r := openRing(t, keys.Config{DB: openDB(t, engine, nil)})
+	kid := r.Current().ID()
+	var ctx context.Context
+	ctx, engine.after = context.WithCancel(t.Context())
+	defer engine.after()
+	if err := r.Retire(ctx, kid); err != nil || ctx.Err() == nil {
+		t.Error(err)
+	}
+	if r.Key(kid) != nil {
+		t.Error("the key is still there")
+	}
+}
+
 // A verdict that is kept beside the generation of the revocations is asked for again once a key is retired.
 func TestRetireRevokes(t *testing.T) {
 	db := openDB(t, openEngine(t), newClock().now)

@@ -68,7 +68,7 @@ func (r *Ring) Retire(ctx context.Context, kid string) error {
 		return err
 	}
 	r.log.Warn("key retired: its tokens are good no more", zap.String("kid", kid))
-	return r.reload(ctx, false)
+	return r.reload(context.WithoutCancel(ctx), false) // it is done; whoever asked may be gone
 }
 
 // change runs fn in an Update on an own ring that is in order, then loads the keys anew.
@@ -96,7 +96,7 @@ func (r *Ring) change(ctx context.Context, fn func(*change) error) error {
 	if from != to {
 		r.log.Info("keys rotated", zap.String("from", from), zap.String("to", to))
 	}
-	return r.reload(ctx, false)
+	return r.reload(context.WithoutCancel(ctx), false)
 }
 
 // change is the keys within one Update, and the keys that were made for it before: making one takes too long (RSA: half
