@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Client is an OAuth client that was registered through the API; those of the config are not in the store.
 type Client struct {
@@ -32,8 +35,17 @@ func (r *Records) Client(id string) (*Client, error) {
 	return &c, nil
 }
 
-// PutClient creates or replaces a client. Disabling one ends its tokens.
+// PutClient creates or replaces a client. Disabling one ends its tokens; they stay ended when it is enabled again.
 func (r *Records) PutClient(c *Client) error {
+	if c.ID == "" {
+		return errNoID
+	}
+	switch old, err := r.Client(c.ID); {
+	case err == nil && old.TokensNotBefore.After(c.TokensNotBefore):
+		c.TokensNotBefore = old.TokensNotBefore
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return err
+	}
 	c.UpdatedAt = r.now
 	if c.CreatedAt.IsZero() {
 		c.CreatedAt = r.now

@@ -60,24 +60,29 @@ func (db *DB) Close() {
 // View runs fn on a consistent snapshot of the records.
 func (db *DB) View(ctx context.Context, fn func(*Records) error) error {
 	return db.engine.View(ctx, func(tx Tx) error {
-		return fn(&Records{tx: tx, prefix: db.prefix, now: db.now()})
+		return fn(db.records(tx))
 	})
 }
 
 // Update runs fn in a serializable transaction. When it returns nil, what fn wrote is on disk and what fn revoked is
-// revoked for every request that comes from now on. fn may run more than once; see [Engine].
+// revoked for every request that comes from now on. fn may run more than once; see [Engine]. After [ErrUnavailable] it
+// may be unknown what is on disk: then what fn revoked counts as revoked in memory.
 func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 	var revoked []Revocation
 	err := db.engine.Update(ctx, func(tx Tx) error {
-		r := &Records{tx: tx, prefix: db.prefix, now: db.now()}
+		r := db.records(tx)
 		err := fn(r)
 		revoked = r.revoked
 		return err
 	})
-	if err == nil {
+	if err == nil || errors.Is(err, ErrUnavailable) {
 		db.revocations.apply(revoked)
 	}
 	return err
+}
+
+func (db *DB) records(tx Tx) *Records {
+	return &Records{tx: tx, prefix: db.prefix, now: db.now().UTC()}
 }
 
 // Ping tells whether the records can be read and written now.

@@ -30,6 +30,9 @@ type Engine interface {
 }
 
 // Tx is one transaction. It is valid until the function that received it returns, and belongs to one goroutine.
+//
+// A key has at least one byte. An engine takes keys of 2,000 bytes, values of a megabyte, and transactions that write
+// 10,000 pairs and a megabyte; an update that wants more may be answered with [ErrTooLarge].
 type Tx interface {
 	// Get returns the value of key, which the caller may keep, or [ErrNotFound].
 	Get(key []byte) ([]byte, error)
@@ -50,10 +53,13 @@ type Tx interface {
 
 // What engines answer. Callers compare with [errors.Is].
 var (
-	ErrNotFound    = errors.New("store: not found")
-	ErrReadOnly    = errors.New("store: read-only transaction")
-	ErrClosed      = errors.New("store: closed")
-	ErrTooLarge    = errors.New("store: transaction too large")
-	ErrUnavailable = errors.New("store: not available") // disk full, connection lost: the same call may succeed later
-	ErrStop        = errors.New("store: stop scanning")
+	ErrNotFound = errors.New("store: not found")
+	ErrReadOnly = errors.New("store: read-only transaction")
+	ErrClosed   = errors.New("store: closed")
+	ErrTooLarge = errors.New("store: transaction too large")
+	ErrStop     = errors.New("store: stop scanning")
+
+	// ErrUnavailable says that the disk is full or broken, or the connection lost: the same call may succeed later. After
+	// an Update whose commit failed so, it may be unknown whether it is kept.
+	ErrUnavailable = errors.New("store: not available")
 )

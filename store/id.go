@@ -32,15 +32,25 @@ func NewID(now time.Time) string {
 
 // IDTime returns the time that an ID of [NewID] holds, and false when id is none.
 func IDTime(id string) (time.Time, bool) {
-	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[14] != '7' {
+	if len(id) != 36 || id[14] != '7' {
 		return time.Time{}, false
 	}
-	var b [8]byte
-	if _, err := hex.Decode(b[2:6], []byte(id[0:8])); err != nil {
-		return time.Time{}, false
+	var ms int64
+	for i := range len(id) {
+		digit := int64(-1)
+		switch c := id[i]; {
+		case '0' <= c && c <= '9':
+			digit = int64(c - '0')
+		case 'a' <= c && c <= 'f':
+			digit = int64(c-'a') + 10
+		}
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (id[i] == '-') || !dash && digit < 0 {
+			return time.Time{}, false
+		}
+		if i < 13 && !dash {
+			ms = ms<<4 | digit
+		}
 	}
-	if _, err := hex.Decode(b[6:8], []byte(id[9:13])); err != nil {
-		return time.Time{}, false
-	}
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[:]))), true
+	return time.UnixMilli(ms), true
 }

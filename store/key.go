@@ -1,9 +1,6 @@
 package store
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // Key is a signing key of the issuer.
 type Key struct {
@@ -42,15 +39,18 @@ func (r *Records) Keys() ([]Key, error) {
 
 // PutKey creates or replaces a key; other nodes, and this one, are told to load the keys anew.
 func (r *Records) PutKey(k *Key) error {
+	if k.ID == "" {
+		return errNoID
+	}
 	if err := r.put(r.key(kindKey, k.ID), k, k.ExpiresAt); err != nil {
 		return err
 	}
 	return r.revoke(Revocation{Kind: KeysChanged})
 }
 
-// DeleteKey removes a key at once: tokens that it signed are good no more.
+// DeleteKey removes a key at once: tokens that it signed are good no more. It answers [ErrNotFound] when there is none.
 func (r *Records) DeleteKey(id string) error {
-	if _, err := r.tx.Get(r.key(kindKey, id)); errors.Is(err, ErrNotFound) {
+	if _, err := r.tx.Get(r.key(kindKey, id)); err != nil {
 		return err
 	}
 	if err := r.tx.Delete(r.key(kindKey, id)); err != nil {

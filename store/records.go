@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -31,8 +33,9 @@ const (
 	kindKey           = "key"
 )
 
-// key builds a key. Parts come from outside (client identifiers do), so that a slash in one must not make it another
-// record's key: parts after the kind are escaped.
+// key builds a key. Parts come from outside (client identifiers do), and a slash in one must not make it another
+// record's key: parts after the kind are escaped. The issuer's name is too, and so never looks like a key that an engine
+// keeps for itself.
 func (r *Records) key(kind string, parts ...string) []byte {
 	k := make([]byte, 0, len(r.prefix)+len(kind)+64)
 	k = append(k, r.prefix...)
@@ -56,12 +59,19 @@ func appendEscaped(dst []byte, s string) []byte {
 			dst = append(dst, "%2F"...)
 		case '%':
 			dst = append(dst, "%25"...)
+		case '!':
+			dst = append(dst, "%21"...)
 		default:
 			dst = append(dst, c)
 		}
 	}
 	return dst
 }
+
+// unescape is the inverse of appendEscaped.
+func unescape(s string) string { return unescaper.Replace(s) }
+
+var unescaper = strings.NewReplacer("%2F", "/", "%25", "%", "%21", "!")
 
 func (r *Records) get(key []byte, into any) error {
 	value, err := r.tx.Get(key)
@@ -83,8 +93,11 @@ func (r *Records) put(key []byte, record any, expires time.Time) error {
 	return r.tx.Put(key, value, ttl)
 }
 
-// errExpired is answered to an attempt to write what is over already.
-var errExpired = errors.New("store: the record has expired")
+// Faults of a record that is to be written.
+var (
+	errExpired = errors.New("store: the record has expired")
+	errNoID    = errors.New("store: the record has no ID")
+)
 
 // ttl is how long a record lives that expires then; engines count whole seconds, and a record must not vanish before
 // its time.
@@ -106,13 +119,17 @@ func decode(key, value []byte, into any) error {
 	return nil
 }
 
+// following is where a scan begins that goes on after the record with that ID; nil for the empty one.
+func following(prefix []byte, after string) []byte {
+	if after == "" {
+		return nil
+	}
+	return append(appendEscaped(bytes.Clone(prefix), after), 0)
+}
+
 // scan calls fn with each record under prefix whose key comes after the one that the ID after names (empty: all).
 func scan[T any](r *Records, prefix []byte, after string, fn func(T) error) error {
-	var from []byte
-	if after != "" {
-		from = append(appendEscaped(append([]byte(nil), prefix...), after), 0)
-	}
-	return r.tx.Scan(prefix, from, func(key, value []byte) error {
+	return r.tx.Scan(prefix, following(prefix, after), func(key, value []byte) error {
 		var record T
 		if err := decode(key, value, &record); err != nil {
 			return err

@@ -1,10 +1,6 @@
 package store
 
-import (
-	"sync"
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Revocation says that tokens are good no more. It is kept as a record, so that it outlives a restart and reaches other
 // nodes, and in the [Revocations] in memory, which the gateway asks on each request.
@@ -38,8 +34,10 @@ const keepRevocation = 2 * RecheckAfter
 // revoke writes a revocation and remembers to tell the set in memory after the commit.
 func (r *Records) revoke(v Revocation) error {
 	if v.Until.IsZero() {
-		v.Before = r.now
 		v.Until = r.now.Add(keepRevocation)
+		if v.Kind != RevokedKey { // who has a key that leaked may date tokens as he likes
+			v.Before = r.now
+		}
 	}
 	r.revoked = append(r.revoked, v)
 	return r.put(r.key(kindRevocation, NewID(r.now)), v, v.Until)
@@ -61,107 +59,45 @@ type TokenRef struct {
 	IssuedAt                         time.Time
 }
 
-// Revocations is the set of revocations in memory. The commits of a [DB] feed it; any goroutine may read it.
-//
-// Whoever keeps a verdict keeps the [Revocations.Generation] beside it, read before the verdict was made: as long as
-// the generation is the same, nothing has been revoked since, and there is nothing to look up.
-type Revocations struct {
-	generation    atomic.Uint64
-	keyGeneration atomic.Uint64
-
-	mu   sync.RWMutex
-	set  map[revocationKey]Revocation
-	wait []chan<- struct{}
+// merge joins two revocations of one thing to one that hits what either hits.
+func (v Revocation) merge(other Revocation) Revocation {
+	if v.Before.IsZero() || other.Before.IsZero() {
+		v.Before = time.Time{}
+	} else if other.Before.After(v.Before) {
+		v.Before = other.Before
+	}
+	if other.Until.After(v.Until) {
+		v.Until = other.Until
+	}
+	return v
 }
+
+func (v Revocation) hits(t TokenRef) bool {
+	return v.Before.IsZero() || !t.IssuedAt.After(v.Before)
+}
+
+// revokedThings are the revocations of all but tokens. There are few, and every request asks for the same ones, so they
+// are never changed but replaced: who reads needs no lock.
+type revokedThings map[revocationKey]Revocation
 
 type revocationKey struct {
 	kind RevocationKind
 	id   string
 }
 
-// Generation changes whenever something is revoked.
-func (s *Revocations) Generation() uint64 { return s.generation.Load() }
-
-// KeyGeneration changes whenever the issuer's keys do.
-func (s *Revocations) KeyGeneration() uint64 { return s.keyGeneration.Load() }
-
-// Revoked tells whether t, or what it stands on, has been revoked.
-func (s *Revocations) Revoked(t TokenRef) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.hit(RevokedToken, t.TokenID, t) || s.hit(RevokedClient, t.ClientID, t) ||
-		s.hit(RevokedUser, t.UserID, t) || s.hit(RevokedKey, t.KeyID, t)
-}
-
-func (s *Revocations) hit(kind RevocationKind, id string, t TokenRef) bool {
+func (m revokedThings) hit(kind RevocationKind, id string, t TokenRef) bool {
 	if id == "" {
 		return false
 	}
-	v, ok := s.set[revocationKey{kind, id}]
-	return ok && (v.Before.IsZero() || !t.IssuedAt.After(v.Before))
+	v, ok := m[revocationKey{kind, id}]
+	return ok && v.hits(t)
 }
 
-// Notify sends to c, without waiting, after each change of the set, until the returned function is called.
-func (s *Revocations) Notify(c chan<- struct{}) (stop func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wait = append(s.wait, c)
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for i, other := range s.wait {
-			if other == c {
-				s.wait = append(s.wait[:i:i], s.wait[i+1:]...)
-				return
-			}
-		}
+// add adds v to a map that nobody reads yet.
+func (m revokedThings) add(v Revocation) {
+	key := revocationKey{v.Kind, v.ID}
+	if old, ok := m[key]; ok {
+		v = v.merge(old)
 	}
-}
-
-// Len is the number of revocations in memory.
-func (s *Revocations) Len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.set)
-}
-
-// apply adds revocations to the set. The generation changes after the set has, so that a reader who saw the new
-// generation sees the new set.
-func (s *Revocations) apply(revoked []Revocation) {
-	if len(revoked) == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.set == nil {
-		s.set = make(map[revocationKey]Revocation)
-	}
-	for _, v := range revoked {
-		key := revocationKey{v.Kind, v.ID}
-		if old, ok := s.set[key]; ok && old.Before.After(v.Before) && !v.Before.IsZero() {
-			continue
-		}
-		s.set[key] = v
-		if v.Kind == KeysChanged || v.Kind == RevokedKey {
-			s.keyGeneration.Add(1)
-		}
-	}
-	s.generation.Add(1)
-	for _, c := range s.wait {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// sweep forgets what is over: no token that it hits can be alive.
-func (s *Revocations) sweep(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, v := range s.set {
-		if !v.Until.After(now) {
-			delete(s.set, key)
-		}
-	}
+	m[key] = v
 }

@@ -4,9 +4,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"encoding/hex"
 	"hash/crc32"
-	"math/big"
+	"math/bits"
 	"strings"
 )
 
@@ -21,34 +22,42 @@ const (
 	ClientSecret        SecretKind = "passport_secret_"
 )
 
+var secretKinds = [...]SecretKind{PersonalAccessToken, RefreshToken, AuthorizationCode, ClientSecret}
+
 const (
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	entropyLen  = 43 // characters of base62 that 256 bits take
 	checksumLen = 6  // characters of base62 that 32 bits take
+
+	maxSecretLen = len(ClientSecret) + entropyLen + checksumLen
 )
 
 // NewSecret returns a new opaque secret: kind, 256 random bits in base62 and a CRC-32 of all before it, in base62 too.
 func NewSecret(kind SecretKind) string {
-	var bits [32]byte
-	if _, err := rand.Read(bits[:]); err != nil {
+	var random [32]byte
+	if _, err := rand.Read(random[:]); err != nil {
 		panic(err) // crypto/rand.Read never fails since Go 1.24
 	}
-	s := string(kind) + encodeBase62(new(big.Int).SetBytes(bits[:]), entropyLen)
-	return s + checksum(s)
+	s := make([]byte, 0, len(kind)+entropyLen+checksumLen)
+	s = append(s, kind...)
+	s = appendEntropy(s, random)
+	s = appendChecksum(s)
+	return string(s)
 }
 
-// ParseSecret tells which kind of opaque secret s is. It answers false when s has no known prefix, another length or
-// a wrong checksum: a typo, or a stranger's secret.
+// ParseSecret tells which kind of opaque secret s is. It answers false when s has no known prefix, another length,
+// other characters or a wrong checksum: a typo, or a stranger's secret.
 func ParseSecret(s string) (SecretKind, bool) {
-	for _, kind := range []SecretKind{PersonalAccessToken, RefreshToken, AuthorizationCode, ClientSecret} {
-		if !strings.HasPrefix(s, string(kind)) {
+	for _, kind := range secretKinds {
+		random, ok := strings.CutPrefix(s, string(kind))
+		if !ok {
 			continue
 		}
-		if len(s) != len(kind)+entropyLen+checksumLen {
+		if len(random) != entropyLen+checksumLen || strings.IndexFunc(random, notBase62) >= 0 {
 			return "", false
 		}
-		body, sum := s[:len(s)-checksumLen], s[len(s)-checksumLen:]
-		if subtle.ConstantTimeCompare([]byte(checksum(body)), []byte(sum)) != 1 {
+		var buf [maxSecretLen]byte
+		if string(appendChecksum(append(buf[:0], s[:len(s)-checksumLen]...))) != s {
 			return "", false
 		}
 		return kind, true
@@ -59,25 +68,63 @@ func ParseSecret(s string) (SecretKind, bool) {
 // HashSecret returns the SHA-256 of s in hexadecimal, the only form in which an opaque secret is kept. The secrets have
 // 256 random bits, so a slow hash would buy nothing.
 func HashSecret(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
+	hash := hashSecret(s)
+	return string(hash[:])
 }
 
 // SecretMatches tells in constant time whether hash is the [HashSecret] of s. The empty hash matches nothing.
 func SecretMatches(hash, s string) bool {
-	return len(hash) == 2*sha256.Size && subtle.ConstantTimeCompare([]byte(hash), []byte(HashSecret(s))) == 1
+	want := hashSecret(s)
+	var got [len(want)]byte
+	copy(got[:], hash)
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && len(hash) == len(want)
 }
 
-func checksum(s string) string {
-	return encodeBase62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(s)))), checksumLen)
+func hashSecret(s string) (hash [2 * sha256.Size]byte) {
+	var buf [128]byte // on the stack, for all but strange lengths
+	sum := sha256.Sum256(append(buf[:0], s...))
+	hex.Encode(hash[:], sum[:])
+	return hash
 }
 
-func encodeBase62(n *big.Int, width int) string {
-	out := make([]byte, width)
-	digit, base := new(big.Int), big.NewInt(int64(len(base62)))
-	for i := width - 1; i >= 0; i-- {
-		n.DivMod(n, base, digit)
-		out[i] = base62[digit.Int64()]
+// appendEntropy appends 256 bits as a number in base62, the most significant digit first.
+func appendEntropy(dst []byte, random [32]byte) []byte {
+	const (
+		chunk       = 10 // digits that are divided off at once
+		chunkModule = 839_299_365_868_340_224
+	)
+	var n [4]uint64
+	for i := range n {
+		n[i] = binary.BigEndian.Uint64(random[8*i:])
 	}
-	return string(out)
+	start := len(dst)
+	dst = append(dst, make([]byte, entropyLen)...)
+	for end := len(dst); end > start; end -= chunk {
+		var rest uint64
+		for i := range n {
+			n[i], rest = bits.Div64(rest, n[i], chunkModule)
+		}
+		putBase62(dst[max(start, end-chunk):end], rest)
+	}
+	return dst
+}
+
+// appendChecksum appends the CRC-32 of dst in base62.
+func appendChecksum(dst []byte) []byte {
+	sum := crc32.ChecksumIEEE(dst)
+	dst = append(dst, make([]byte, checksumLen)...)
+	putBase62(dst[len(dst)-checksumLen:], uint64(sum))
+	return dst
+}
+
+// putBase62 fills dst with the digits of n.
+func putBase62(dst []byte, n uint64) {
+	for i := len(dst) - 1; i >= 0; i-- {
+		dst[i] = base62[n%62]
+		n /= 62
+	}
+}
+
+func notBase62(c rune) bool {
+	return (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z')
 }

@@ -32,6 +32,9 @@ func (r *Records) Token(id string) (*Token, error) {
 
 // PutToken records a token until it expires.
 func (r *Records) PutToken(t *Token) error {
+	if t.ID == "" {
+		return errNoID
+	}
 	if err := r.put(r.key(kindToken, t.ID), t, t.ExpiresAt); err != nil {
 		return err
 	}
@@ -51,14 +54,20 @@ func (r *Records) PutToken(t *Token) error {
 // that is not known, or over.
 func (r *Records) RevokeToken(id string) error {
 	t, err := r.Token(id)
-	if err != nil || !t.RevokedAt.IsZero() {
+	if err != nil {
 		return err
+	}
+	revocation := Revocation{Kind: RevokedToken, ID: id, Until: t.ExpiresAt}
+	if !t.RevokedAt.IsZero() {
+		// The set in memory has not heard of it where the commit was thought to have failed.
+		r.revoked = append(r.revoked, revocation)
+		return nil
 	}
 	t.RevokedAt = r.now
 	if err := r.put(r.key(kindToken, id), t, t.ExpiresAt); err != nil {
 		return err
 	}
-	return r.revoke(Revocation{Kind: RevokedToken, ID: id, Until: t.ExpiresAt})
+	return r.revoke(revocation)
 }
 
 // DeleteToken forgets a token's record and its place in the indexes. It does not revoke: see [Records.RevokeToken].
@@ -97,12 +106,8 @@ func (r *Records) TokensOfUser(userID, after string, fn func(Token) error) error
 }
 
 func (r *Records) indexed(prefix []byte, after string, fn func(Token) error) error {
-	var from []byte
-	if after != "" {
-		from = append(appendEscaped(append([]byte(nil), prefix...), after), 0)
-	}
-	return r.tx.Scan(prefix, from, func(key, _ []byte) error {
-		t, err := r.Token(string(key[len(prefix):]))
+	return r.tx.Scan(prefix, following(prefix, after), func(key, _ []byte) error {
+		t, err := r.Token(unescape(string(key[len(prefix):])))
 		if errors.Is(err, ErrNotFound) {
 			return nil // its record is over, its place in the index not yet
 		}
