@@ -59,8 +59,8 @@ func syncTime(dir string) (syncTimes, error) {
 	return t, err
 }
 
-// diskUse is what the files of a folder take: the sum of their lengths, and what of it the disk really has.
-func diskUse(dir string) (apparent, real int64, err error) {
+// diskUse is what the files of a folder take: the sum of their lengths, and what of it the disk has.
+func diskUse(dir string) (apparent, onDisk int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -73,8 +73,8 @@ func diskUse(dir string) (apparent, real int64, err error) {
 			return err
 		}
 		apparent += stat.Size
-		real += stat.Blocks * 512
+		onDisk += stat.Blocks * 512
 		return nil
 	})
-	return apparent, real, err
+	return apparent, onDisk, err
 }

@@ -114,7 +114,7 @@ func (s *suite) launch(ctx context.Context, g *gateway, ready func() (*http.Requ
 func (g *gateway) wait(ctx context.Context, request *http.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	last := "no answer"
+	var last string
 	for {
 		response, err := http.DefaultClient.Do(request.Clone(ctx))
 		if err == nil {
@@ -166,8 +166,8 @@ func (g *gateway) caddyfile(upstream string) string {
 `, g.issuer, filepath.Join(g.dir, "store"), g.algorithm, clientID, serverID)
 	}
 	b.WriteString("}\n")
-	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 256\n\t\t}\n\t}\n",
-		upstream)
+	proxy := "\treverse_proxy " + upstream +
+		" {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 256\n\t\t}\n\t}\n"
 	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n%s}\n", g.bare, proxy)
 	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\trespond `{\"access_token\":\"%s\"}`\n}\n", g.respond,
 		strings.Repeat("a", respondedBody-19))

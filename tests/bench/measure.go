@@ -58,8 +58,8 @@ type group struct {
 const tooBusy = 0.05
 
 // measure runs the legs of a group in turn, as many rounds as asked for, every other one backwards so that a machine
-// that grows slower or faster favours none. A round in which the machine had other things to do is run again, at most
-// once for each round.
+// that grows slower or faster is no gain for any. A round in which the machine had other things to do is run again, as
+// long as no more rounds are lost than kept.
 func (s *suite) measure(ctx context.Context, g *group) error {
 	samples := map[string][]sample{}
 	again := s.rounds

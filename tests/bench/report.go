@@ -33,8 +33,8 @@ func (r *report) missed() int {
 
 // table prints the report as a person reads it.
 func (r *report) table(w io.Writer) {
-	fmt.Fprintf(w, "%s\n%d rounds of %g s, medians; (least–most); ratios are to the bare site of the same Caddy unless the "+
-		"work says otherwise\n\n", r.Host, r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "%s\n%d rounds of %g s; medians (least–most); ratios are to the bare site of the same Caddy unless "+
+		"the work says otherwise\n\n", r.Host, r.Rounds, r.Seconds)
 	lines := [][]string{{"work", "bar", "CPU ratio", "CPU µs", "req/s ratio", "req/s", "p50 ms", "p99 ms", ""}}
 	var other []*row
 	for _, row := range r.Rows {
@@ -47,12 +47,12 @@ func (r *report) table(w io.Writer) {
 			number("%.0f", row.Rate.Median), number("%.2f", row.P50.Median), number("%.2f", row.P99.Median), row.verdict(),
 		})
 	}
-	print(w, lines)
+	columns(w, lines)
 	lines = [][]string{{"work", "bar", "measured", ""}}
 	for _, row := range other {
 		lines = append(lines, []string{row.Work, row.Bar, row.Measured, row.verdict()})
 	}
-	print(w, lines)
+	columns(w, lines)
 	for _, failed := range r.Failed {
 		fmt.Fprintf(w, "NOT MEASURED: %s\n", failed)
 	}
@@ -63,7 +63,7 @@ func (r *report) table(w io.Writer) {
 		}
 	}
 	if busy > tooBusy {
-		fmt.Fprintf(w, "Others used up to %.0f %% of the machine in some rounds: the figures are not to be relied on.\n", 100*busy)
+		fmt.Fprintf(w, "Others used up to %.0f %% of the machine: the figures are not to be relied on.\n", 100*busy)
 	}
 	fmt.Fprintf(w, "%d bars missed; took %s\n", r.missed(), time.Duration(r.Took*float64(time.Second)))
 }
@@ -83,8 +83,8 @@ func number(format string, value float64) string {
 	return fmt.Sprintf(format, value)
 }
 
-// print sets lines in columns, as Markdown does.
-func print(w io.Writer, lines [][]string) {
+// columns sets lines in columns, as Markdown does.
+func columns(w io.Writer, lines [][]string) {
 	if len(lines) < 2 {
 		return
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store/badgerstore"
 )
 
-const megabyte = 1e6
+// mb is bytes in megabytes.
+func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // cacheMemory is what the heap grows by when the gateway sees many tokens for the first time.
 func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
@@ -51,8 +52,9 @@ func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
 	perToken := float64(after-before) / warmTokens
 	r := &row{
 		Work: "memory of a token that has been seen, of 20,000", Value: math.Round(perToken),
-		bars:     []bar{valueAtMost("", 1000, " bytes")},
-		Measured: fmt.Sprintf("%.0f bytes (heap %.1f MB before, %.1f MB after)", perToken, float64(before)/megabyte, float64(after)/megabyte),
+		bars: []bar{valueAtMost("", 1000, " bytes")},
+		Measured: fmt.Sprintf("%.0f bytes (heap %.1f MB before, %.1f MB after)", perToken, mb(before),
+			mb(after)),
 	}
 	r.settle()
 	return []*row{r}, nil
@@ -64,8 +66,8 @@ func (s *suite) pass(l load) load {
 	return l
 }
 
-// liveMemory is what Caddy holds, and what lies on the disk, after it has given out many tokens and rests; beside a bare
-// Caddy that has answered as many requests.
+// liveMemory is what Caddy holds, and what lies on the disk, after it has given out many tokens and rests; beside a
+// bare Caddy that has answered as many requests.
 func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
 	g, _, err := s.issuerGateway(ctx, "memory", "ES256")
 	if err != nil {
@@ -110,7 +112,7 @@ func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	apparent, real, err := diskUse(filepath.Join(g.dir, "store"))
+	apparent, onDisk, err := diskUse(filepath.Join(g.dir, "store"))
 	if err != nil {
 		return nil, err
 	}
@@ -119,21 +121,21 @@ func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
 		return nil, err
 	}
 	n := fmt.Sprintf("%d live tokens", s.live)
-	more := float64(with.RSS-without.RSS) / megabyte
+	more := mb(with.RSS - without.RSS)
 	memoryRow := &row{
 		Work: "memory at rest, " + n + ", more than bare Caddy", Value: more, bars: []bar{valueAtMost("", 100, " MB")},
-		Measured: fmt.Sprintf("%.0f MB: resident %.0f against %.0f MB, anonymous %.0f against %.0f MB, Pss %.0f against %.0f MB; "+
-			"heap alive %.0f MB; %.0f MB right after %.0f tokens/s", more, float64(with.RSS)/megabyte,
-			float64(without.RSS)/megabyte, float64(with.Anon)/megabyte, float64(without.Anon)/megabyte,
-			float64(with.Pss)/megabyte, float64(without.Pss)/megabyte, float64(live)/megabyte, float64(peak.RSS)/megabyte, rate),
+		Measured: fmt.Sprintf("%.0f MB: resident %.0f against %.0f MB, anonymous %.0f against %.0f MB, "+
+			"Pss %.0f against %.0f MB; heap alive %.0f MB; resident %.0f MB right after %.0f tokens/s", more, mb(with.RSS),
+			mb(without.RSS), mb(with.Anon), mb(without.Anon),
+			mb(with.Pss), mb(without.Pss), mb(live), mb(peak.RSS), rate),
 	}
 	files := &row{
-		Work: "Badger's files, " + n, Value: float64(real) / megabyte, bars: []bar{valueAtMost("on disk", 150, " MB")},
-		Measured: fmt.Sprintf("%.0f MB on disk, %.0f MB apparent", float64(real)/megabyte, float64(apparent)/megabyte),
+		Work: "Badger's files, " + n, Value: mb(onDisk), bars: []bar{valueAtMost("on disk", 150, " MB")},
+		Measured: fmt.Sprintf("%.0f MB on disk, %.0f MB apparent", mb(onDisk), mb(apparent)),
 	}
 	sparse := &row{
-		Work: "Badger's files, apparent", Value: float64(apparent) / megabyte,
-		bars: []bar{valueAtMost("", 1000, " MB")}, Measured: fmt.Sprintf("%.0f MB", float64(apparent)/megabyte),
+		Work: "Badger's files, apparent", Value: mb(apparent),
+		bars: []bar{valueAtMost("", 1000, " MB")}, Measured: fmt.Sprintf("%.0f MB", mb(apparent)),
 	}
 	rows := []*row{memoryRow, files, sparse}
 	for _, r := range rows {

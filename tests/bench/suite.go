@@ -42,9 +42,9 @@ type work struct {
 }
 
 func (s *suite) works() []work {
-	grouped := func(make func(context.Context) (*group, error)) func(context.Context) ([]*row, error) {
+	grouped := func(prepare func(context.Context) (*group, error)) func(context.Context) ([]*row, error) {
 		return func(ctx context.Context) ([]*row, error) {
-			g, err := make(ctx)
+			g, err := prepare(ctx)
 			if err != nil {
 				return nil, err
 			}

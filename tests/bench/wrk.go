@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -74,8 +75,9 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c", strconv.Itoa(l.clients), "-d", strconv.Itoa(int(limit.Seconds()))+"s",
-		"--timeout", "10s", "-s", s.script(), "http://"+l.address, "--", file, mode, strconv.Itoa(int(l.pause.Milliseconds())))
+	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c", strconv.Itoa(l.clients),
+		"-d", strconv.Itoa(int(limit.Seconds()))+"s", "--timeout", "10s", "-s", s.script(), "http://"+l.address,
+		"--", file, mode, strconv.Itoa(int(l.pause.Milliseconds())))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
@@ -89,7 +91,7 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 	begun, usedUp := make(chan struct{}), make(chan struct{})
 	complaint := make(chan string, 1)
 	go func() {
-		var other string
+		var other strings.Builder
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			switch lines.Text() {
 			case "begun":
@@ -97,10 +99,10 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 			case "used up":
 				close(usedUp)
 			default:
-				other += lines.Text() + "\n"
+				other.WriteString(lines.Text() + "\n")
 			}
 		}
-		complaint <- other
+		complaint <- other.String()
 	}()
 	var over <-chan time.Time
 	var other string
