@@ -37,7 +37,7 @@ func (k *Key) SignJWT(typ string, claims []byte) (string, error) {
 	}
 	token = append(token, '.')
 	token = enc.AppendEncode(token, sig)
-	//nolint:gosec // a string without a copy: nobody else has token, and nobody writes to it
+	// A string without a copy: nobody else has token, and nobody writes to it.
 	return unsafe.String(unsafe.SliceData(token), len(token)), nil
 }
 
