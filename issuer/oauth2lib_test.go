@@ -25,7 +25,8 @@ func TestManager(t *testing.T) {
 			t.Errorf("%s: %v, %v", id, c, err)
 		}
 	}
-	if _, err := m.GetClient(ctx, "nobody"); err != oauth2errors.ErrInvalidClient { //nolint:errorlint // so does the library
+	_, err = m.GetClient(ctx, "nobody")
+	if err != oauth2errors.ErrInvalidClient { //nolint:errorlint // so does the library
 		t.Errorf("unknown client: %v", err)
 	}
 
