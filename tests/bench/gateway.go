@@ -137,6 +137,9 @@ func (g *gateway) wait(ctx context.Context, request *http.Request) error {
 	}
 }
 
+// store is the folder of the gateway's records.
+func (g *gateway) store() string { return filepath.Join(g.dir, "store") }
+
 // caddyfile is the config of a gateway. The idle connections to the upstream are as many as the load has: by default
 // Caddy keeps 32, and the others would be opened anew all the time, at the cost of both sides of the comparison.
 // The rest is Caddy's default; logs go where they go by default.
@@ -163,7 +166,7 @@ func (g *gateway) caddyfile(upstream string) string {
 			resource_server
 		}
 	}
-`, g.issuer, filepath.Join(g.dir, "store"), g.algorithm, clientID, serverID)
+`, g.issuer, g.store(), g.algorithm, clientID, serverID)
 	}
 	b.WriteString("}\n")
 	proxy := "\treverse_proxy " + upstream +

@@ -86,6 +86,19 @@ func (g *gateway) issueMany(ctx context.Context, n int, then func(token string) 
 	})
 }
 
+// revoked are tokens that came about as in life: given by the issuer, used, then revoked by their client.
+func (g *gateway) revoked(ctx context.Context, n int) ([]string, error) {
+	return g.issueMany(ctx, n, func(token string) error {
+		if err := expect(ctx, g, token, http.StatusOK); err != nil {
+			return err
+		}
+		if err := g.call(ctx, "/oauth/revoke", url.Values{"token": {token}}, clientID, clientSecret, nil); err != nil {
+			return err
+		}
+		return expect(ctx, g, token, http.StatusUnauthorized)
+	})
+}
+
 // present sends a token to the guarded site and tells the status.
 func (g *gateway) present(ctx context.Context, token string) (int, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.guarded+"/orders", nil)

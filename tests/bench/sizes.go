@@ -4,9 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
@@ -112,7 +112,7 @@ func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	apparent, onDisk, err := diskUse(filepath.Join(g.dir, "store"))
+	apparent, onDisk, err := diskUse(g.store())
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,8 @@ func (s *suite) startTime(ctx context.Context) ([]*row, error) {
 	}
 	m.issuer, g.key = g.issuer, m.pem
 	began := time.Now()
-	if err := seed(ctx, filepath.Join(g.dir, "store"), m, s.million); err != nil {
+	err = inStore(ctx, g.store(), func(db *store.DB) error { return fill(ctx, db, m, s.million) })
+	if err != nil {
 		return nil, fmt.Errorf("filling the store: %w", err)
 	}
 	fmt.Fprintf(s.progress, "  start      %d tokens stored in %.1f s\n", s.million, time.Since(began).Seconds())
@@ -208,18 +209,22 @@ func (s *suite) startTime(ctx context.Context) ([]*row, error) {
 	}, nil
 }
 
-// seed fills a store with live tokens.
-func seed(ctx context.Context, dir string, m *mint, n int) error {
+// inStore opens the store of a gateway that does not run.
+func inStore(ctx context.Context, dir string, do func(*store.DB) error) error {
 	engine, err := badgerstore.Open(badgerstore.Options{Dir: dir})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = engine.Close() }()
 	db, err := store.Open(ctx, engine, "default", nil)
-	if err != nil {
-		return err
+	if err == nil {
+		err = do(db)
+		db.Close()
 	}
-	defer db.Close()
+	return errors.Join(err, engine.Close())
+}
+
+// fill records n live tokens.
+func fill(ctx context.Context, db *store.DB, m *mint, n int) error {
 	const batch = 500
 	return inParallel((n+batch-1)/batch, 8, func(i int) error {
 		return db.Update(ctx, func(r *store.Records) error {
