@@ -33,10 +33,10 @@ func blocks(t *testing.T, file string) []block {
 	var list []block
 	var open *block
 	for i, line := range strings.SplitAfter(string(text), "\n") {
-		language, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		indent, language, fence := strings.Cut(strings.TrimSuffix(line, "\n"), "```")
+		fence = fence && strings.TrimSpace(indent) == ""
 		switch {
 		case fence && open == nil:
-			indent := line[:strings.Index(line, "```")]
 			open = &block{language: language, line: i + 1, indent: indent}
 		case fence:
 			list, open = append(list, *open), nil

@@ -39,8 +39,8 @@ func reload(t *testing.T, g *gateway.Gateway) {
 	}
 }
 
-// TestReloadUnderLoad reloads while clients get tokens, call and revoke: no request is answered wrongly, none is lost on
-// its way, and no token is forgotten.
+// TestReloadUnderLoad reloads while clients get tokens, call and revoke: no request is answered wrongly, none is lost
+// on its way, and no token is forgotten.
 func TestReloadUnderLoad(t *testing.T) {
 	g, upstream := start(t, site)
 	old := g.Token("demo", demoSecret, "read")
@@ -49,9 +49,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	// when it closes the old socket. Such a request has reached nobody, and is sent again.
 	var calls atomic.Int64
 	var dropped sync.Map // the URIs of requests that were sent and not answered
-	send := func(make func() *http.Request) (gateway.Response, error) {
+	send := func(request func() *http.Request) (gateway.Response, error) {
 		for {
-			req := make()
+			req := request()
 			resp, err := g.Try(req)
 			if err == nil {
 				return resp, nil

@@ -1,5 +1,5 @@
-// Package gateway runs Caddy with this plugin as its own process, for tests that speak to it as its users do: over HTTP,
-// by its admin endpoint, by its command line and by signals.
+// Package gateway runs Caddy with this plugin as its own process, for tests that speak to it as its users do: over
+// HTTP, by its admin endpoint, by its command line and by signals.
 //
 // Begin at [Start]. A test's Caddyfile is a whole one; it finds in its environment what differs from run to run:
 //
@@ -279,13 +279,13 @@ func tail(s string, n int) string {
 	return "…" + s[len(s)-n:]
 }
 
-// FreePorts finds ports of 127.0.0.1 that nobody listens on. They are below those that the kernel gives to outgoing connections
-// (32768 and up), so that a port is still free when a gateway starts a second time.
+// FreePorts finds ports of 127.0.0.1 that nobody listens on. They are below those that the kernel gives to outgoing
+// connections (32768 and up), so that a port is still free when a gateway starts a second time.
 func FreePorts(t testing.TB, n int) []string {
 	t.Helper()
 	var ports []string
 	for range 1000 {
-		port := strconv.Itoa(20000 + rand.IntN(12000)) //nolint:gosec // a port, not a secret
+		port := strconv.Itoa(20000 + rand.IntN(12000))
 		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			continue
