@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -9,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
 )
 
 func init() {
@@ -70,7 +71,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 			return next.ServeHTTP(w, r)
 		}
 		s.logger.Error("the issuer is not available", zap.Error(err))
-		return unavailable(w)
+		issuer.Unavailable(w, r)
+		return nil
 	}
 	if !running.issuer.Serves(s.Prefix, r.URL.Path) {
 		return next.ServeHTTP(w, r)
@@ -94,18 +96,6 @@ func (s *Server) handler(r *running) http.Handler {
 func (s *Server) mayServe(path string) bool {
 	return s.Prefix == "/" || path == s.Prefix || strings.HasPrefix(path, s.Prefix+"/") ||
 		strings.HasPrefix(path, "/.well-known/oauth-authorization-server")
-}
-
-// unavailable answers for an issuer that can't be opened now.
-func unavailable(w http.ResponseWriter) error {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Retry-After", "5")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_, err := fmt.Fprintln(w, `{"error":"temporarily_unavailable",`+
-		`"error_description":"the authorization server is not available, try again later"}`)
-	return err
 }
 
 // Interface guards

@@ -94,3 +94,6 @@ func writeError(w http.ResponseWriter, r *http.Request, e *Error) {
 		_, _ = w.Write(e.body) // who does not read the answer has no use for another
 	}
 }
+
+// Unavailable answers in the place of an issuer that cannot be made now, as its endpoints do when storage fails.
+func Unavailable(w http.ResponseWriter, r *http.Request) { writeError(w, r, errUnavailable) }
