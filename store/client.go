@@ -37,8 +37,8 @@ func (r *Records) Client(id string) (*Client, error) {
 
 // PutClient creates or replaces a client. Disabling one ends its tokens; they stay ended when it is enabled again.
 func (r *Records) PutClient(c *Client) error {
-	if c.ID == "" {
-		return errNoID
+	if !usable(c.ID) {
+		return errBadID
 	}
 	switch old, err := r.Client(c.ID); {
 	case err == nil && old.TokensNotBefore.After(c.TokensNotBefore):

@@ -39,8 +39,8 @@ func (r *Records) Keys() ([]Key, error) {
 
 // PutKey creates or replaces a key; other nodes, and this one, are told to load the keys anew.
 func (r *Records) PutKey(k *Key) error {
-	if k.ID == "" {
-		return errNoID
+	if !usable(k.ID) {
+		return errBadID
 	}
 	if err := r.put(r.key(kindKey, k.ID), k, k.ExpiresAt); err != nil {
 		return err

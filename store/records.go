@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Records are the typed records of an issuer within one transaction. They are valid until the function that received
@@ -96,8 +97,11 @@ func (r *Records) put(key []byte, record any, expires time.Time) error {
 // Faults of a record that is to be written.
 var (
 	errExpired = errors.New("store: the record has expired")
-	errNoID    = errors.New("store: the record has no ID")
+	errBadID   = errors.New("store: the record has no ID, or one that is no text")
 )
+
+// usable tells whether an ID can be read as it was written: JSON holds text.
+func usable(id string) bool { return id != "" && utf8.ValidString(id) }
 
 // ttl is how long a record lives that expires then; engines count whole seconds, and a record must not vanish before
 // its time.

@@ -38,11 +38,9 @@ func NewSecret(kind SecretKind) string {
 	if _, err := rand.Read(random[:]); err != nil {
 		panic(err) // crypto/rand.Read never fails since Go 1.24
 	}
-	s := make([]byte, 0, len(kind)+entropyLen+checksumLen)
-	s = append(s, kind...)
-	s = appendEntropy(s, random)
-	s = appendChecksum(s)
-	return string(s)
+	var buf [maxSecretLen]byte
+	s := appendEntropy(append(buf[:0], kind...), random)
+	return string(appendChecksum(s, checksum(string(s))))
 }
 
 // ParseSecret tells which kind of opaque secret s is. It answers false when s has no known prefix, another length,
@@ -56,8 +54,9 @@ func ParseSecret(s string) (SecretKind, bool) {
 		if len(random) != entropyLen+checksumLen || strings.IndexFunc(random, notBase62) >= 0 {
 			return "", false
 		}
-		var buf [maxSecretLen]byte
-		if string(appendChecksum(append(buf[:0], s[:len(s)-checksumLen]...))) != s {
+		body, tail := s[:len(s)-checksumLen], s[len(s)-checksumLen:]
+		var buf [checksumLen]byte
+		if string(appendChecksum(buf[:0], checksum(body))) != tail {
 			return "", false
 		}
 		return kind, true
@@ -109,9 +108,17 @@ func appendEntropy(dst []byte, random [32]byte) []byte {
 	return dst
 }
 
-// appendChecksum appends the CRC-32 of dst in base62.
-func appendChecksum(dst []byte) []byte {
-	sum := crc32.ChecksumIEEE(dst)
+// checksum is the CRC-32 of s. The function of the standard library wants it on the heap.
+func checksum(s string) uint32 {
+	sum := ^uint32(0)
+	for i := range len(s) {
+		sum = crc32.IEEETable[byte(sum)^s[i]] ^ sum>>8
+	}
+	return ^sum
+}
+
+// appendChecksum appends sum in base62.
+func appendChecksum(dst []byte, sum uint32) []byte {
 	dst = append(dst, make([]byte, checksumLen)...)
 	putBase62(dst[len(dst)-checksumLen:], uint64(sum))
 	return dst

@@ -32,8 +32,8 @@ func (r *Records) Token(id string) (*Token, error) {
 
 // PutToken records a token until it expires.
 func (r *Records) PutToken(t *Token) error {
-	if t.ID == "" {
-		return errNoID
+	if !usable(t.ID) {
+		return errBadID
 	}
 	if err := r.put(r.key(kindToken, t.ID), t, t.ExpiresAt); err != nil {
 		return err

@@ -1,0 +1,128 @@
+package store_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+	"github.com/oauth2-passport/caddy-passport/store/storetest"
+)
+
+// FuzzRecords takes arbitrary bytes for every kind of record: they are an error, or a record that can be written and
+// read again.
+func FuzzRecords(f *testing.F) {
+	for _, record := range []any{
+		store.Client{
+			ID: "c", Name: "n", Grants: []string{"client_credentials"}, AccessTokenLifetime: time.Minute, CreatedAt: start,
+			TokensNotBefore: start,
+		},
+		store.Token{ID: "t", ClientID: "c", Scopes: []string{"read"}, IssuedAt: start, ExpiresAt: start.Add(time.Hour)},
+		store.Key{ID: "k", Algorithm: "ES256", Private: []byte{1}, State: store.KeyNext, CreatedAt: start},
+		store.Revocation{Kind: store.RevokedToken, ID: "t", Until: start.Add(time.Hour)},
+	} {
+		data, err := json.Marshal(record)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		decodeTwice[store.Client](t, data)
+		decodeTwice[store.Token](t, data)
+		decodeTwice[store.Key](t, data)
+		decodeTwice[store.Revocation](t, data)
+
+		engine := new(storetest.Engine)
+		db, err := store.Open(t.Context(), engine, "i", func() time.Time { return start })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		err = engine.Update(t.Context(), func(tx store.Tx) error {
+			var err error
+			for _, kind := range []string{"schema", "client/x", "token/x", "key/x", "revoked/x"} {
+				err = errors.Join(err, tx.Put([]byte("i/"+kind), data, 0))
+			}
+			return errors.Join(err, tx.Put([]byte("i/token-client/c/x"), nil, 0))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Whether these answer an error is not the point: they return.
+		_ = db.Update(t.Context(), func(r *store.Records) error {
+			_, err := r.Keys()
+			return errors.Join(err, r.RevokeToken("x"), r.DeleteClient("x"),
+				r.Clients("", func(store.Client) error { return nil }),
+				r.Tokens("", func(store.Token) error { return nil }),
+				r.TokensOfClient("c", "", func(store.Token) error { return nil }))
+		})
+		if again, err := store.Open(t.Context(), engine, "i", func() time.Time { return start }); err == nil {
+			again.Close()
+		}
+	})
+}
+
+// decodeTwice reads data as a record, writes it and reads that.
+func decodeTwice[T any](t *testing.T, data []byte) {
+	record, err := store.Decode[T](data)
+	if err != nil {
+		return
+	}
+	first, err := json.Marshal(record)
+	if err != nil {
+		t.Fatalf("%s is read, and cannot be written: %v", data, err)
+	}
+	if record, err = store.Decode[T](first); err != nil {
+		t.Fatalf("%s is written as %s, which cannot be read: %v", data, first, err)
+	}
+	second, err := json.Marshal(record)
+	if err != nil || string(second) != string(first) {
+		t.Fatalf("%s is read and written as %s (%v)", first, second, err)
+	}
+}
+
+// FuzzParseSecret holds what is taken for a secret against another way to say what one is.
+func FuzzParseSecret(f *testing.F) {
+	for _, kind := range kinds {
+		f.Add(store.NewSecret(kind))
+	}
+	f.Add("")
+	f.Add("passport_rt_")
+	f.Fuzz(func(t *testing.T, s string) {
+		kind, ok := store.ParseSecret(s)
+		if !ok {
+			if kind != "" {
+				t.Errorf("%q is no secret, and of kind %q", s, kind)
+			}
+			return
+		}
+		n := number(t, s[len(kind):len(s)-6])
+		if want := reference(kind, n); s != want {
+			t.Errorf("%q is taken for a secret, %q is one", s, want)
+		}
+		if !store.SecretMatches(store.HashSecret(s), s) {
+			t.Errorf("%q does not match its own hash", s)
+		}
+	})
+}
+
+// FuzzKeys: two records have one key only if they have one issuer, kind and ID.
+func FuzzKeys(f *testing.F) {
+	f.Add("a", "b", "a/b", "")
+	f.Add("a%2Fb", "c", "a", "b/c")
+	f.Add("", "/", "/", "")
+	f.Add("!badger!", "%", "%21", "%25")
+	f.Fuzz(func(t *testing.T, a, b, c, d string) {
+		for _, part := range []string{a, b, c, d} {
+			if got := store.Unescape(store.Escape(part)); got != part {
+				t.Errorf("%q is written %q and read %q", part, store.Escape(part), got)
+			}
+		}
+		one, other := store.RecordKey("i/", "token-client", a, b), store.RecordKey("i/", "token-client", c, d)
+		if (string(one) == string(other)) != (a == c && b == d) {
+			t.Errorf("%q and %q have the keys %q and %q", []string{a, b}, []string{c, d}, one, other)
+		}
+	})
+}
