@@ -40,7 +40,7 @@ func NewSecret(kind SecretKind) string {
 	}
 	var buf [maxSecretLen]byte
 	s := appendEntropy(append(buf[:0], kind...), random)
-	return string(appendChecksum(s, checksum(string(s))))
+	return string(appendChecksum(s, checksum(s)))
 }
 
 // ParseSecret tells which kind of opaque secret s is. It answers false when s has no known prefix, another length,
@@ -109,7 +109,7 @@ func appendEntropy(dst []byte, random [32]byte) []byte {
 }
 
 // checksum is the CRC-32 of s. The function of the standard library wants it on the heap.
-func checksum(s string) uint32 {
+func checksum[T string | []byte](s T) uint32 {
 	sum := ^uint32(0)
 	for i := range len(s) {
 		sum = crc32.IEEETable[byte(sum)^s[i]] ^ sum>>8
