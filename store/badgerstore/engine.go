@@ -29,8 +29,9 @@ type Options struct {
 	// directory stays as it began.
 	EncryptionKey []byte
 
-	// MinFree is the free space in bytes below which updates are refused with [store.ErrUnavailable], for Badger does
-	// not survive a disk that is full: it writes to mapped memory. Default 128 MB; below zero: it is not checked.
+	// MinFree is the free space in bytes below which updates are refused with [store.ErrUnavailable]; below half of it
+	// the directory is not opened. Badger does not survive a disk that is full: it writes to mapped memory. Default
+	// 128 MB; below zero: it is not checked.
 	MinFree int64
 
 	// Logger gets what Badger and the engine have to say. Default: nobody.
@@ -58,7 +59,9 @@ type Engine struct {
 	stop       context.CancelFunc
 	tasks      sync.WaitGroup // what runs in the background
 
-	commit func(*badger.Txn) error // Badger's; tests let it fail
+	// Tests let these fail.
+	commit func(*badger.Txn) error
+	free   func(path string) (bytes uint64, known bool)
 }
 
 // handle is an open Badger and those who read from it.
@@ -92,7 +95,7 @@ func Open(o Options) (*Engine, error) {
 		written: make(chan struct{}),
 	}
 	e.opts = badgerOptions(path, o.EncryptionKey, newLogger(log, &e.syncs))
-	e.commit = (*badger.Txn).Commit
+	e.commit, e.free = (*badger.Txn).Commit, freeSpace
 	if err := e.dir.prepare(o.EncryptionKey); err != nil {
 		return nil, fmt.Errorf("storage directory %s: %w", path, err)
 	}
@@ -110,6 +113,9 @@ func Open(o Options) (*Engine, error) {
 
 // open opens Badger on the directory.
 func (e *Engine) open() (*handle, error) {
+	if err := e.checkSpace(toOpen); err != nil {
+		return nil, err
+	}
 	db, err := badger.Open(e.opts)
 	if err != nil {
 		return nil, fmt.Errorf("storage directory %s: %w", e.dir.path, e.dir.explain(err))
@@ -195,6 +201,9 @@ func (e *Engine) Close() error {
 const closeTimeout = 30 * time.Second
 
 func (e *Engine) closeBadger(db *badger.DB) error {
+	if err := e.checkSpace(toClose); err != nil {
+		return fmt.Errorf("%w: not closed; what was written is in the log and will be there when it is opened again", err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- db.Close() }()
 	select {

@@ -38,18 +38,23 @@ func (e *Engine) failed(h *handle, cause error) error {
 // reopen closes a Badger that failed and opens it again, until that succeeds or the engine is closed.
 func (e *Engine) reopen(h *handle) {
 	h.views.close()
-	if err := e.closeBadger(h.db); err != nil {
-		// Either it still holds the directory, and opening fails until it lets go, or all is well.
-		e.log.Error("closing the failed storage", zap.Error(err))
-	}
-	for {
-		fresh, err := e.open()
-		if err == nil {
-			e.handle.Store(fresh)
-			e.log.Info("the storage is open again", zap.String("dir", e.dir.path))
-			return
+	for closed := false; ; {
+		if !closed && e.checkSpace(toClose) == nil {
+			closed = true
+			if err := e.closeBadger(h.db); err != nil {
+				// Either it still holds the directory, and opening fails until it lets go, or all is well.
+				e.log.Error("closing the failed storage", zap.Error(err))
+			}
 		}
-		e.log.Error("opening the storage again", zap.Error(err))
+		if closed {
+			fresh, err := e.open()
+			if err == nil {
+				e.handle.Store(fresh)
+				e.log.Info("the storage is open again", zap.String("dir", e.dir.path))
+				return
+			}
+			e.log.Error("opening the storage again", zap.Error(err))
+		}
 		select {
 		case <-e.background.Done():
 			return
@@ -58,15 +63,22 @@ func (e *Engine) reopen(h *handle) {
 	}
 }
 
-// checkSpace refuses to write to a disk that is nearly full.
-func (e *Engine) checkSpace() error {
+// The parts of [Options.MinFree] that must be left. To open and to close, Badger writes what is in its logs to tables.
+const (
+	toWrite = 1
+	toOpen  = 2
+	toClose = 2
+)
+
+// checkSpace refuses to write to a disk that is nearly full. Badger would end the process with SIGBUS once it is full.
+func (e *Engine) checkSpace(part int64) error {
 	if e.minFree < 0 {
 		return nil
 	}
-	free, ok := freeSpace(e.dir.path)
-	if ok && free < uint64(e.minFree) {
+	want := e.minFree / part
+	if free, ok := e.free(e.dir.path); ok && free < uint64(want) {
 		return fmt.Errorf("%w: the disk of %s has %d MB left, less than %d MB", store.ErrUnavailable, e.dir.path,
-			free>>20, e.minFree>>20)
+			free>>20, want>>20)
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func (w *writer) ready() error {
 		return w.e.unavailable()
 	}
 	w.limits = h.limits
-	return w.e.checkSpace()
+	return w.e.checkSpace(toWrite)
 }
 
 // attempt runs u's function. It answers false when what it writes does not fit into the transaction. What a failed

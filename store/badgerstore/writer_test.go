@@ -256,26 +256,67 @@ func TestCloseWhileBroken(t *testing.T) {
 	}
 }
 
+// TestAFullDiskIsRefusedBeforeItIsFull asks for more free space than there can be.
 func TestAFullDiskIsRefusedBeforeItIsFull(t *testing.T) {
 	dir := t.TempDir()
-	e := openEngine(t, Options{Dir: dir, MinFree: math.MaxInt64})
-	err := e.Update(t.Context(), func(store.Tx) error {
-		t.Error("the function has run")
-		return nil
-	})
 	if _, known := freeSpace(dir); !known {
 		t.Log("the free space is not known here")
 		return
 	}
-	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("Update: %v", err)
+	want := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	if err := e.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("Ping: %v", err)
-	}
+	_, err := Open(Options{Dir: dir, MinFree: math.MaxInt64})
+	want("Open", err)
+
+	e := openEngine(t, Options{Dir: dir})
+	free := setFree(e)
+	free.Store(127 << 20)
+	want("Update", e.Update(t.Context(), func(store.Tx) error {
+		t.Error("the function has run")
+		return nil
+	}))
+	want("Ping", e.Ping(t.Context()))
 	if err := e.View(t.Context(), func(store.Tx) error { return nil }); err != nil {
 		t.Errorf("View: %v", err)
 	}
+	free.Store(128 << 20)
+	if err := putKey(t, e, "a"); err != nil {
+		t.Errorf("Update, when there is space again: %v", err)
+	}
+	free.Store(1 << 20)
+	want("Close", e.Close())
+}
+
+// setFree sets what the engine takes for the free space.
+func setFree(e *Engine) *atomic.Uint64 {
+	var free atomic.Uint64
+	free.Store(math.MaxUint64)
+	e.free = func(string) (uint64, bool) { return free.Load(), true }
+	return &free
+}
+
+// TestABrokenStoreWaitsForSpace lets a commit fail on a disk that is full: it is opened anew when there is space.
+func TestABrokenStoreWaitsForSpace(t *testing.T) {
+	e := openEngine(t, Options{Dir: t.TempDir()})
+	free := setFree(e)
+	commit := e.commit
+	e.commit = func(*badger.Txn) error {
+		free.Store(0)
+		e.commit = commit
+		return errHold
+	}
+	if err := putKey(t, e, "a"); !errors.Is(err, errHold) {
+		t.Errorf("Update: %v", err)
+	}
+	if err := putKey(t, e, "a"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Update, when there is no space: %v", err)
+	}
+	free.Store(math.MaxUint64)
+	eventually(t, "the engine works again", func() bool { return putKey(t, e, "a") == nil })
 }
 
 func TestContextEndsWhileAnUpdateWaits(t *testing.T) {
