@@ -125,7 +125,8 @@ func TestWarnsOfSecretsWrittenOut(t *testing.T) {
 		if strings.Contains(said, key) {
 			t.Errorf("the warning has the key: %s", said)
 		}
-		if got := strings.Contains(said, "{env.PASSPORT_ENCRYPTION_KEY}") && strings.Contains(said, `"line":2`); got != warned {
+		got := strings.Contains(said, "{env.PASSPORT_ENCRYPTION_KEY}") && strings.Contains(said, `"line":2`)
+		if got != warned {
 			t.Errorf("%s\nwarned: %v, %s", text, got, said)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -115,7 +116,7 @@ func (c currentCore) Enabled(level zapcore.Level) bool { return c.now().Enabled(
 
 // With implements [zapcore.Core].
 func (c currentCore) With(fields []zapcore.Field) zapcore.Core {
-	return currentCore{append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return currentCore{append(slices.Clip(c.fields), fields...)}
 }
 
 // Check implements [zapcore.Core].

@@ -70,8 +70,8 @@ func TestAdapt(t *testing.T) {
 	}
 }
 
-// TestSecretsWrittenOutAreNotInTheAdaptedConfig holds what caddy adapt prints, and GET /config/ answers, against what the
-// Caddyfile had.
+// TestSecretsWrittenOutAreNotInTheAdaptedConfig holds what caddy adapt prints, and GET /config/ answers, against what
+// the Caddyfile had.
 func TestSecretsWrittenOutAreNotInTheAdaptedConfig(t *testing.T) {
 	const secret = "9f2d0c8b7a6e5f4d3c2b1a0918273645"
 	adapted, err := adapt(t, []byte("{\n\tpassport {\n\t\tclient a {\n\t\t\tsecret "+secret+"\n\t\t}\n\t\tclient b {\n"+
