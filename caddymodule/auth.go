@@ -202,6 +202,9 @@ func (a *Auth) pass(
 		cw = new(cutWriter)
 	}
 	cw.ResponseWriter, cw.ctx = w, ctx
+	if r.ContentLength < 0 {
+		defer cw.cutBody()()
+	}
 	err := next.ServeHTTP(cw, r.WithContext(ctx))
 	why := cw.cut()
 	if why == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -18,6 +19,9 @@ var errCut = errors.New("the access token is good no more")
 
 // cutPiece is the most that is copied to the client without a look whether the response has been cut.
 const cutPiece = 256 << 10
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
 
 // cutWriter is the response to a request that is watched. When the request's context ends because the token is good no
 // more, nothing passes any more: proxies end with the context, but file servers and FastCGI do not look at it.
@@ -38,6 +42,24 @@ func (w *cutWriter) cut() *verify.Error {
 	}
 	why, _ := errors.AsType[*verify.Error](context.Cause(w.ctx)) // else the caller is gone, or the request is over
 	return why
+}
+
+// cutBody sees to it that who reads the request's body does not wait for the caller after the cut: a proxy that speaks
+// HTTP/2 to its upstream notices the end of the context only between two reads. done is called before the handler
+// returns, for the response must not be touched after that.
+func (w *cutWriter) cutBody() (done func()) {
+	finished := make(chan struct{})
+	stop := context.AfterFunc(w.ctx, func() {
+		defer close(finished)
+		if w.cut() != nil {
+			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(longAgo) //nolint:bodyclose
+		}
+	})
+	return func() {
+		if !stop() {
+			<-finished
+		}
+	}
 }
 
 // WriteHeader implements [http.ResponseWriter].

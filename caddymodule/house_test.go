@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -83,6 +84,7 @@ func (h *house) adapt(sites string) []byte {
 		persist_config off
 		auto_https off
 		default_bind 127.0.0.1
+		storage file_system ` + filepath.Dir(h.log) + `
 		servers {
 			protocols h1 h2c
 			` + h.headers + `
@@ -119,14 +121,19 @@ func (h *house) adapt(sites string) []byte {
 	return config
 }
 
+// freeAddr finds an address to listen at. Its port is none of those that connections get: another one could take it
+// before Caddy does.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
 }
 
 // tokenOf gets a token for a client of the config.
