@@ -12,11 +12,11 @@ type Client struct {
 	SecretHash          string        `json:"secret_hash,omitempty"` // HashSecret; empty for a public client
 	Public              bool          `json:"public,omitempty"`
 	Grants              []string      `json:"grants,omitempty"`
-	Scopes              []string      `json:"scopes,omitempty"` // what it may ask for; empty: every scope that is not restricted
+	Scopes              []string      `json:"scopes,omitempty"` // what it may ask for; empty: all that are not restricted
 	RedirectURIs        []string      `json:"redirect_uris,omitempty"`
 	FirstParty          bool          `json:"first_party,omitempty"`
 	ResourceServer      bool          `json:"resource_server,omitempty"` // may introspect every token
-	AccessTokenLifetime time.Duration `json:"access_token_lifetime,omitempty"`
+	AccessTokenLifetime time.Duration `json:"access_token_lifetime,omitempty"` // zero: that of the issuer
 	UserID              string        `json:"user_id,omitempty"` // its owner; empty: the operator
 	Disabled            bool          `json:"disabled,omitempty"`
 	CreatedAt           time.Time     `json:"created_at"`

@@ -35,8 +35,8 @@ const (
 )
 
 // key builds a key. Parts come from outside (client identifiers do), and a slash in one must not make it another
-// record's key: parts after the kind are escaped. The issuer's name is too, and so never looks like a key that an engine
-// keeps for itself.
+// record's key: parts after the kind are escaped. The issuer's name is too, and so never looks like a key that an
+// engine keeps for itself.
 func (r *Records) key(kind string, parts ...string) []byte {
 	k := make([]byte, 0, len(r.prefix)+len(kind)+64)
 	k = append(k, r.prefix...)

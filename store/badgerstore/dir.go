@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -210,11 +211,15 @@ func (d *directory) explain(err error) error {
 	if !strings.Contains(err.Error(), "Cannot acquire directory lock") {
 		return err
 	}
-	holder := "another process"
-	if pid, err := os.ReadFile(filepath.Join(d.path, "LOCK")); err == nil && len(pid) > 0 && len(pid) < 32 {
-		holder += " (" + strings.TrimSpace(string(pid)) + ")"
+	text, err := os.ReadFile(filepath.Join(d.path, "LOCK"))
+	pid := strings.TrimSpace(string(text))
+	switch {
+	case err != nil || pid == "" || len(pid) > 20:
+		return errors.New("it is in use by another process")
+	case pid == strconv.Itoa(os.Getpid()):
+		return errors.New("it is in use by this process already")
 	}
-	return fmt.Errorf("it is in use by %s", holder)
+	return fmt.Errorf("it is in use by another process (%s)", pid)
 }
 
 // plain drops the path from an error of the file system: ours name the directory anyway.

@@ -86,8 +86,13 @@ func TestEveryGoroutineEndsWithClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range []Options{{Dir: dir}, {Dir: dir, EncryptionKey: key[:16]}, {Dir: dir, EncryptionKey: key}} {
-			if _, err := Open(o); err == nil {
+			_, err := Open(o)
+			if err == nil {
 				t.Fatal("opened twice")
+			}
+			want := "storage directory " + dir + ": it is in use by this process already"
+			if len(o.EncryptionKey) == len(key) && err.Error() != want {
+				t.Errorf("opened twice: %v, want %s", err, want)
 			}
 		}
 		if err := e.Close(); err != nil {

@@ -38,8 +38,8 @@ func badgerOptions(dir string, key []byte, logger badger.Logger) badger.Options 
 }
 
 // ParseKey reads an encryption key as people write it: 16, 24 or 32 bytes in hexadecimal, in base64 (standard or URL
-// alphabet, with or without padding) or, when it is neither, as they are. White space around it does not count. An error
-// does not repeat the key.
+// alphabet, with or without padding) or, when it is neither, as they are. White space around it does not count. An
+// error does not repeat the key.
 func ParseKey(s string) ([]byte, error) {
 	const advice = "it must be 16, 24 or 32 bytes, in base64 or hexadecimal; make one with: openssl rand -base64 32"
 	s = strings.TrimSpace(s)

@@ -23,9 +23,9 @@ func (e *Engine) commitSynced(txn *badger.Txn) error {
 	return e.dir.settle()
 }
 
-// failed takes Badger out of use after a commit that failed, and opens it anew in the background. Nobody knows then what
-// is on disk: a sync that failed once may succeed the next time without having written anything; and Badger ends the
-// process at the next write after it could not make a new file. Closing writes what is in memory to new files.
+// failed takes Badger out of use after a commit that failed, and opens it anew in the background. Nobody knows then
+// what is on disk: a sync that failed once may succeed the next time without having written anything; and Badger ends
+// the process at the next write after it could not make a new file. Closing writes what is in memory to new files.
 func (e *Engine) failed(h *handle, cause error) error {
 	err := fmt.Errorf("%w: writing to %s: %w", store.ErrUnavailable, e.dir.path, cause)
 	e.log.Error("a commit failed; the storage is opened anew", zap.String("dir", e.dir.path), zap.Error(cause))
@@ -38,6 +38,7 @@ func (e *Engine) failed(h *handle, cause error) error {
 // reopen closes a Badger that failed and opens it again, until that succeeds or the engine is closed.
 func (e *Engine) reopen(h *handle) {
 	h.views.close()
+	wait := time.Second
 	for closed := false; ; {
 		if !closed && e.checkSpace(toClose) == nil {
 			closed = true
@@ -58,8 +59,9 @@ func (e *Engine) reopen(h *handle) {
 		select {
 		case <-e.background.Done():
 			return
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		}
+		wait = min(2*wait, 30*time.Second) // each Badger that cannot be opened leaves something behind
 	}
 }
 
