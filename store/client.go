@@ -15,9 +15,9 @@ type Client struct {
 	Scopes              []string      `json:"scopes,omitempty"` // what it may ask for; empty: all that are not restricted
 	RedirectURIs        []string      `json:"redirect_uris,omitempty"`
 	FirstParty          bool          `json:"first_party,omitempty"`
-	ResourceServer      bool          `json:"resource_server,omitempty"` // may introspect every token
+	ResourceServer      bool          `json:"resource_server,omitempty"`       // may introspect every token
 	AccessTokenLifetime time.Duration `json:"access_token_lifetime,omitempty"` // zero: that of the issuer
-	UserID              string        `json:"user_id,omitempty"` // its owner; empty: the operator
+	UserID              string        `json:"user_id,omitempty"`               // its owner; empty: the operator
 	Disabled            bool          `json:"disabled,omitempty"`
 	CreatedAt           time.Time     `json:"created_at"`
 	UpdatedAt           time.Time     `json:"updated_at"`
