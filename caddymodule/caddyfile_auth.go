@@ -41,10 +41,10 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	options := map[string]option{
-		"issuer":          {parse: func(d *caddyfile.Dispenser) error { return parseIssuerName(d, &a.Issuer) }},
+		"issuer":          issuerName(&a.Issuer),
 		"scopes":          scopeList(&a.Scopes),
 		"any_scope":       scopeList(&a.AnyScope),
-		"subject":         {parse: a.parseSubject},
+		"subject":         subject(&a.Subject),
 		"audience":        list(&a.Audience),
 		"clients":         list(&a.Clients),
 		"optional":        flag(&a.Optional),
@@ -67,16 +67,6 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseBlock(d, "passport_auth", options)
 }
 
-func (a *Auth) parseSubject(d *caddyfile.Dispenser) error {
-	if err := parseText(d, &a.Subject); err != nil {
-		return err
-	}
-	if a.Subject != "user" && a.Subject != "client" {
-		return d.Errf("unknown subject %q: there is client, user", a.Subject)
-	}
-	return nil
-}
-
 func (a *Auth) parseUpstreamHeader(d *caddyfile.Dispenser) error {
 	var name, value string
 	if !d.AllArgs(&name, &value) {
@@ -96,15 +86,30 @@ func (a *Auth) parseUpstreamHeader(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseIssuerName reads the name of an issuer.
-func parseIssuerName(d *caddyfile.Dispenser, into *string) error {
-	if err := parseText(d, into); err != nil {
-		return err
-	}
-	if err := checkIssuerName(*into); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+// issuerName reads the name of an issuer.
+func issuerName(into *string) option {
+	return option{parse: func(d *caddyfile.Dispenser) error {
+		if err := parseText(d, into); err != nil {
+			return err
+		}
+		if err := checkIssuerName(*into); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}}
+}
+
+// subject reads who is to act.
+func subject(into *string) option {
+	return option{parse: func(d *caddyfile.Dispenser) error {
+		if err := parseText(d, into); err != nil {
+			return err
+		}
+		if *into != "user" && *into != "client" {
+			return d.Errf("unknown subject %q: there is client, user", *into)
+		}
+		return nil
+	}}
 }
 
 // scopeList is list for scopes.

@@ -91,10 +91,10 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the matcher's name
 	options := map[string]option{
-		"issuer":    {parse: func(d *caddyfile.Dispenser) error { return parseIssuerName(d, &m.Issuer) }},
-		"scopes":    list(&m.Scopes),
-		"any_scope": list(&m.AnyScope),
-		"subject":   {parse: m.parseSubject},
+		"issuer":    issuerName(&m.Issuer),
+		"scopes":    scopeList(&m.Scopes),
+		"any_scope": scopeList(&m.AnyScope),
+		"subject":   subject(&m.Subject),
 		"audience":  list(&m.Audience),
 		"clients":   list(&m.Clients),
 	}
@@ -116,16 +116,6 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if d.Next() {
 		return d.Err("the matcher passport is repeated: put its options into one block")
-	}
-	return nil
-}
-
-func (m *Matcher) parseSubject(d *caddyfile.Dispenser) error {
-	if err := parseText(d, &m.Subject); err != nil {
-		return err
-	}
-	if m.Subject != "user" && m.Subject != "client" {
-		return d.Errf("unknown subject %q: there is client, user", m.Subject)
 	}
 	return nil
 }
