@@ -188,6 +188,30 @@ func (i *Issuer) ScopesThatAllow(name string) []string {
 	return append(names, AnyScope)
 }
 
+// ScopeIncludes tells whether the scope has is what, or includes it, directly or not. It reads memory only.
+func (i *Issuer) ScopeIncludes(has, what string) bool {
+	if has == what {
+		return true
+	}
+	known := i.scopes.load().byName[has]
+	return known != nil && known.reach[what]
+}
+
+// ScopesOf lists all that the scopes of a token allow: themselves and what they include, and every scope that exists
+// where [AnyScope] is among them.
+func (i *Issuer) ScopesOf(names []string) []string {
+	s := i.scopes.load()
+	all := slices.Clone(names)
+	every := slices.Contains(names, AnyScope)
+	for _, defined := range s.list {
+		included := func(has string) bool { return s.byName[has] != nil && s.byName[has].reach[defined.Name] }
+		if !slices.Contains(all, defined.Name) && (every || slices.ContainsFunc(names, included)) {
+			all = append(all, defined.Name)
+		}
+	}
+	return all
+}
+
 // Bounds of what a token's claim scope holds: a token has to fit into a header.
 const (
 	maxTokenScopes = 64

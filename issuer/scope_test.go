@@ -84,6 +84,49 @@ func TestScopesThatAllow(t *testing.T) {
 	}
 }
 
+func TestScopesOf(t *testing.T) {
+	h := newHouse(t)
+	for have, want := range map[string]string{
+		"":             "",
+		"read":         "read",
+		"admin":        "admin read write",
+		"manage other": "manage other read write admin",
+		"*":            "* read write admin manage",
+	} {
+		got := h.issuer.ScopesOf(strings.Fields(have))
+		if names := strings.Join(got, " "); !strings.HasPrefix(names, want) || have != "*" && names != want {
+			t.Errorf("%q: got %s, want %s", have, names, want)
+		}
+		for _, name := range []string{"read", "write", "admin", "manage", "other", "nothing"} {
+			includes := slices.ContainsFunc(strings.Fields(have), func(has string) bool {
+				return has == "*" || h.issuer.ScopeIncludes(has, name)
+			})
+			if known := name != "other" && name != "nothing"; slices.Contains(got, name) != includes && (known || have != "*") {
+				t.Errorf("%q: %s included: %v, but got %v", have, name, includes, got)
+			}
+		}
+	}
+}
+
+// TestScopeCirclesAreErrors: in a circle each scope would allow all of them, which nobody means.
+func TestScopeCirclesAreErrors(t *testing.T) {
+	for name, list := range map[string][]Scope{
+		"itself": {{Name: "a", Includes: []string{"a"}}},
+		"of two": {{Name: "a", Includes: []string{"b"}}, {Name: "b", Includes: []string{"a"}}},
+		"of three": {
+			{Name: "x", Includes: []string{"a"}}, {Name: "a", Includes: []string{"b"}},
+			{Name: "b", Includes: []string{"c"}}, {Name: "c", Includes: []string{"a"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s scopeSet
+			if err := s.define(list, nil); err == nil || !strings.Contains(err.Error(), "includes itself") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestNamedScopesExist(t *testing.T) {
 	h := newHouse(t, func(c *Config) {
 		c.Scopes = []Scope{{Name: "a", Includes: []string{"included"}}}
