@@ -36,7 +36,7 @@ const (
 // house is Caddy in this process, with a site of which a test writes the directives, and an upstream behind it that
 // keeps what it gets.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	addr     string
 	upstream *upstream
 	log      string
@@ -45,7 +45,7 @@ type house struct {
 }
 
 // newHouseOf takes Caddyfile site blocks, in which {$ADDR} is where they listen and {$UPSTREAM} the upstream's address.
-func newHouseOf(t *testing.T, sites string, headers ...string) *house {
+func newHouseOf(t testing.TB, sites string, headers ...string) *house {
 	t.Helper()
 	h := &house{t: t, addr: freeAddr(t), upstream: newUpstream(t), log: filepath.Join(t.TempDir(), "log")}
 	h.headers = strings.Join(headers, "\n")
@@ -65,7 +65,7 @@ func newHouseOf(t *testing.T, sites string, headers ...string) *house {
 }
 
 // newHouse is newHouseOf for the directives of one site that also issues tokens.
-func newHouse(t *testing.T, directives string) *house {
+func newHouse(t testing.TB, directives string) *house {
 	t.Helper()
 	return newHouseOf(t, "http://{$ADDR} {\npassport_server\n"+directives+"\n}")
 }
@@ -123,7 +123,7 @@ func (h *house) adapt(sites string) []byte {
 
 // freeAddr finds an address to listen at. Its port is none of those that connections get: another one could take it
 // before Caddy does.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
@@ -289,7 +289,7 @@ type seen struct {
 	body        string
 }
 
-func newUpstream(t *testing.T) *upstream {
+func newUpstream(t testing.TB) *upstream {
 	u := new(upstream)
 	server := httptest.NewUnstartedServer(u)
 	server.Config.Protocols = new(http.Protocols)
