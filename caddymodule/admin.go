@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -118,32 +117,30 @@ func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // errNoIssuers is answered when the config that runs has no issuer.
 var errNoIssuers = errors.New("the config has no passport issuers: add passport_server or passport_auth to a site")
 
-// runningApp is the app of the config that runs now.
-func runningApp() (*App, error) {
-	app, err := caddy.ActiveContext().AppIfConfigured("passport")
-	if err != nil {
+// administered is the app of the config that runs now.
+func administered() (*App, error) {
+	app, _ := activeApp()
+	if app == nil {
 		return nil, statusError{http.StatusNotFound, errNoIssuers}
 	}
-	return app.(*App), nil
+	return app, nil
 }
 
 // withIssuer finds the issuer that the path names, open.
 func withIssuer(h func(*http.Request, *running) (any, error)) adminHandler {
 	return func(r *http.Request) (any, error) {
-		app, err := runningApp()
+		app, err := administered()
 		if err != nil {
 			return nil, err
 		}
-		i, err := app.existing(r.PathValue("issuer"))
+		name := r.PathValue("issuer")
+		i := app.find(name)
+		if i == nil {
+			return nil, statusError{http.StatusNotFound, app.unknown(name)}
+		}
+		open, err := i.use(r.Context())
 		if err != nil {
-			return nil, statusError{http.StatusNotFound, err}
-		}
-		if err := i.open(r.Context()); err != nil {
 			return nil, statusError{http.StatusServiceUnavailable, err}
-		}
-		open := i.running.Load()
-		if open == nil {
-			return nil, statusError{http.StatusServiceUnavailable, errClosed}
 		}
 		return h(r, open)
 	}
@@ -190,14 +187,11 @@ var (
 	_ caddy.Provisioner = (*adminAPI)(nil)
 )
 
-// existing finds an issuer of the config by its name.
-func (a *App) existing(name string) (*instance, error) {
-	var known []string
+// unknown says which issuers the config has, one of that name not among them.
+func (a *App) unknown(name string) error {
+	var names []string
 	for _, i := range a.all() {
-		if i.name == name {
-			return i, nil
-		}
-		known = append(known, i.name)
+		names = append(names, i.name)
 	}
-	return nil, fmt.Errorf("there is no issuer %q: the config that runs has %s", name, strings.Join(known, ", "))
+	return fmt.Errorf("there is no issuer %q: the config that runs has %s", name, known(names))
 }

@@ -20,7 +20,7 @@ type installedIssuer struct {
 }
 
 func adminInstall(r *http.Request) (any, error) {
-	app, err := runningApp()
+	app, err := administered()
 	if err != nil {
 		return nil, err
 	}
@@ -30,12 +30,9 @@ func adminInstall(r *http.Request) (any, error) {
 // install opens each issuer, which makes its storage and its keys where they are missing, and says what is there.
 func install(ctx context.Context, app *App) (answer installAnswer, err error) {
 	for _, i := range app.all() {
-		if err := i.open(ctx); err != nil {
+		open, err := i.use(ctx)
+		if err != nil {
 			return answer, statusError{http.StatusServiceUnavailable, err}
-		}
-		open := i.running.Load()
-		if open == nil {
-			return answer, statusError{http.StatusServiceUnavailable, errClosed}
 		}
 		clients, err := open.issuer.Clients(ctx)
 		if err != nil {
