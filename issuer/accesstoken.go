@@ -16,13 +16,17 @@ func (i *Issuer) newToken(now time.Time, req *tokenRequest) *store.Token {
 	if lifetime == 0 {
 		lifetime = i.config.Lifetimes.AccessToken
 	}
+	audience := req.audience
+	if len(audience) == 0 {
+		audience = i.defaultAudience(req)
+	}
 	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
 	return &store.Token{
 		ID:        store.NewID(now),
 		ClientID:  req.client.ID,
 		Issuer:    req.issuer,
 		Scopes:    req.scopes,
-		Audience:  req.audience,
+		Audience:  audience,
 		IssuedAt:  issuedAt,
 		ExpiresAt: issuedAt.Add(lifetime.Truncate(time.Second)),
 	}
@@ -69,25 +73,26 @@ func claims(t *store.Token) []byte {
 // maxAudience bounds what a token's `aud` holds, in bytes: a token has to fit into a header.
 const maxAudience = 1 << 10
 
-// audience is what the token is for: the resources that were asked for, else the issuer itself (RFC 8707 §2, RFC 9068
-// §3).
+// audience is what the token is for, if the request says so: the resources that it asks for (RFC 8707 §2). It is empty
+// otherwise; see [Issuer.defaultAudience].
 func (i *Issuer) audience(req *tokenRequest) ([]string, error) {
 	var audience []string
 	length := 0
 	for _, resource := range req.form.all("resource") {
 		length += len(resource)
-		switch {
-		case length > maxAudience:
-			return nil, errTarget
-		case resource == "" || slices.Contains(audience, resource):
-		case resource == req.issuer || i.resources.has(resource):
-			audience = append(audience, resource)
-		default:
+		if length > maxAudience {
 			return nil, errTarget
 		}
-	}
-	if len(audience) == 0 {
-		return []string{req.issuer}, nil
+		if resource == "" {
+			continue
+		}
+		known, ok := i.resources.find(resource, req.issuer)
+		if !ok {
+			return nil, errTarget
+		}
+		if !slices.Contains(audience, known) {
+			audience = append(audience, known)
+		}
 	}
 	return audience, nil
 }
