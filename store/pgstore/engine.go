@@ -1,0 +1,198 @@
+// Package pgstore is a [store.Engine] on PostgreSQL's wire protocol, for gateways on more than one node. It asks for
+// nothing that CockroachDB or YugabyteDB lack: one table, serializable transactions, and retries.
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// Options say which database to use, and how.
+type Options struct {
+	// URL is the connection string, as a URL or as keywords and values: see pgxpool.ParseConfig. It may name pool_max_conns.
+	URL string
+	// Timeout bounds one transaction, its retries and the wait for a connection included. Default: 10 seconds.
+	Timeout time.Duration
+	Logger  *zap.Logger
+}
+
+// Engine keeps an issuer's records in a PostgreSQL database.
+type Engine struct {
+	pool    *pgxpool.Pool
+	timeout time.Duration
+	logger  *zap.Logger
+
+	mu     sync.Mutex
+	closed bool
+	inside sync.WaitGroup // transactions and what runs beside them; nothing is added once closed
+	stop   context.CancelFunc
+
+	retrying chan struct{} // holds one token for the transaction that is run again
+}
+
+// Open connects to the database and makes the tables where they are missing. Many nodes may do so at once. An error
+// names the host and the database, never the password.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	config, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		return nil, errors.New("storage postgres: the connection string is no valid one: " +
+			"write postgres://user:password@host:5432/database")
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = o.Timeout
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	e := &Engine{pool: pool, timeout: o.Timeout, logger: o.Logger, retrying: make(chan struct{}, 1)}
+	where := fmt.Sprintf("storage postgres at %s:%d, database %q",
+		config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
+	if err := e.migrate(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	background, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.inside.Go(func() { e.deleteExpired(background) })
+	return e, nil
+}
+
+// Shared tells that other nodes may write to the same records.
+func (e *Engine) Shared() bool { return true }
+
+// Ping tells whether the database answers.
+func (e *Engine) Ping(ctx context.Context) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.inside.Done()
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	if err := e.pool.Ping(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Close waits for running transactions and closes the connections.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	again := e.closed
+	e.closed = true
+	e.mu.Unlock()
+	e.stop()
+	e.inside.Wait()
+	if again {
+		return store.ErrClosed
+	}
+	e.pool.Close()
+	return nil
+}
+
+// View runs fn on one snapshot.
+func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
+	return e.run(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", true, fn)
+}
+
+// Update runs fn in a serializable transaction, again when it met another's. Its writes are sent with the commit, in
+// one round trip.
+func (e *Engine) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return e.run(ctx, "BEGIN ISOLATION LEVEL SERIALIZABLE", false, fn)
+}
+
+// enter lets a transaction in, unless the engine is closed. Who came in calls inside.Done.
+func (e *Engine) enter() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return store.ErrClosed
+	}
+	e.inside.Add(1)
+	return nil
+}
+
+func (e *Engine) run(ctx context.Context, begin string, readOnly bool, fn func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.inside.Done()
+	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+	defer cancel()
+	err := e.attempt(ctx, begin, readOnly, fn)
+	if !conflict(err) {
+		return err
+	}
+	// Those of this process that met another wait for each other from now on, or they would go on meeting.
+	select {
+	case e.retrying <- struct{}{}:
+		defer func() { <-e.retrying }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	for attempt := 0; ; attempt++ {
+		if err = e.attempt(ctx, begin, readOnly, fn); !conflict(err) {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(attempt, 6)))
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (e *Engine) attempt(ctx context.Context, begin string, readOnly bool, fn func(store.Tx) error) error {
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer conn.Release() // a connection that is left within a transaction is closed by the pool
+	t := &tx{ctx: ctx, conn: conn.Conn(), begin: begin, readOnly: readOnly}
+	defer t.abandon()
+	if err := fn(t); err != nil {
+		if t.fault != nil {
+			return t.fault // what went wrong, not what fn made of it
+		}
+		return err
+	}
+	return t.commit()
+}
+
+// conflict tells whether a transaction failed because of another and may succeed when it is run again:
+// serialization_failure and deadlock_detected.
+func conflict(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// unavailable marks err as the database's failure, which may pass. Its text has no connection string.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, store.ErrUnavailable) || conflict(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+var _ store.Engine = (*Engine)(nil)

@@ -1,0 +1,172 @@
+// Package pgtest runs a PostgreSQL server for tests: Debian's, with a new cluster that is gone after the test.
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// patience is how long a server may take to start or to stop on a busy machine.
+const patience = time.Minute
+
+// Server is a PostgreSQL server on the loopback interface.
+type Server struct {
+	Port int
+
+	t         testing.TB
+	dir       string
+	bin       string
+	owner     *syscall.Credential // PostgreSQL refuses to run as root
+	process   *exec.Cmd
+	databases atomic.Int64
+}
+
+// Start makes a cluster and runs a server on it. The test fails when PostgreSQL is not installed.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{t: t, bin: binaries(t)}
+	// Not t.TempDir(): the owner of the cluster may not enter its parents.
+	dir, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Stop()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	s.dir = filepath.Join(dir, "data")
+	if os.Geteuid() == 0 {
+		s.owner = postgresUser(t)
+		if err := os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "-E", "UTF8", "--locale=C")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Port = listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Run()
+	return s
+}
+
+// Run starts the server that Start made, after [Server.Stop] or [Server.Kill].
+func (s *Server) Run() {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.dir, "-p", strconv.Itoa(s.Port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	log, err := os.OpenFile(s.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, filepath.Dir(s.dir)
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.process = cmd
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := s.exec("SELECT 1")
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(s.dir + ".log")
+			s.t.Fatalf("PostgreSQL does not start: %v\n%s", err, text)
+		}
+	}
+}
+
+// Stop ends the server as its operator does: running transactions are rolled back.
+func (s *Server) Stop() { s.end(syscall.SIGINT) }
+
+// Kill ends the server at once, as when its machine fails.
+func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
+
+func (s *Server) end(signal syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Signal(signal)
+	_ = s.process.Wait() // its exit code tells which signal it was
+	s.process = nil
+}
+
+// Database makes an empty database and returns how to connect to it.
+func (s *Server) Database() string {
+	s.t.Helper()
+	name := fmt.Sprintf("test%d", s.databases.Add(1))
+	if err := s.exec("CREATE DATABASE " + name); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.url(name)
+}
+
+func (s *Server) url(database string) string {
+	return fmt.Sprintf("postgres://passport@127.0.0.1:%d/%s?sslmode=disable", s.Port, database)
+}
+
+func (s *Server) exec(statement string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.url("postgres"))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, statement)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+func (s *Server) command(name string, args ...string) {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	cmd.Dir = filepath.Dir(s.dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// binaries is the folder with the server's programs: on Debian they are not on the PATH.
+func binaries(t testing.TB) string {
+	t.Helper()
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path)
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		t.Fatal("PostgreSQL is not installed: on Debian, apt-get install postgresql")
+	}
+	return filepath.Dir(found[len(found)-1])
+}
+
+func postgresUser(t testing.TB) *syscall.Credential {
+	t.Helper()
+	owner, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.ParseUint(owner.Uid, 10, 32)
+	gid, _ := strconv.ParseUint(owner.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
