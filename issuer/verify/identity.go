@@ -30,6 +30,7 @@ type Identity struct {
 	configured bool                           // its client stood in the config
 	claims     string                         // the payload of the token
 	decoded    atomic.Pointer[map[string]any] // of claims; nil until somebody asks
+	derived    atomic.Pointer[any]            // see Derived
 }
 
 // Person tells whether the token was given in the name of a person, rather than to a client for itself
@@ -78,6 +79,18 @@ func (id *Identity) Claims() map[string]any {
 func (id *Identity) Claim(name string) (any, bool) {
 	value, ok := id.Claims()[name]
 	return value, ok
+}
+
+// Derived returns what derive makes of the identity: once, when somebody asks for the first time, and kept as long as the
+// identity. There is one for each identity: all who ask bring the same derive. What it makes is shared by all requests
+// that carry the token; nobody changes it.
+func (id *Identity) Derived(derive func(*Identity) any) any {
+	if known := id.derived.Load(); known != nil {
+		return *known
+	}
+	made := derive(id)
+	id.derived.Store(&made)
+	return made
 }
 
 // withNumbers turns the texts of numbers in value into numbers.
