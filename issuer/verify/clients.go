@@ -23,6 +23,8 @@ type clients struct {
 // standing is what the store said of an enabled client.
 type standing struct {
 	id         string
+	name       string
+	firstParty bool
 	notBefore  time.Time // store.Client.TokensNotBefore
 	read       time.Time
 	generation uint64 // of the revocations, from before the client was read: disabling and deleting change it
@@ -52,9 +54,19 @@ func (c *clients) standing(ctx context.Context, id string, now time.Time) (*stan
 	case client.Disabled:
 		return nil, ErrClientGone
 	}
-	s := &standing{strings.Clone(id), client.TokensNotBefore, now, generation}
+	s := &standing{strings.Clone(id), client.Name, client.FirstParty, client.TokensNotBefore, now, generation}
 	slot.Store(s)
 	return s, nil
+}
+
+// Client tells of a client of the store what the gateway's expressions ask for, as it was not longer ago than
+// [store.RecheckAfter]. The error is that of [Verifier.Verify].
+func (v *Verifier) Client(ctx context.Context, id string) (name string, firstParty bool, err error) {
+	s, err := v.own.clients.standing(ctx, id, v.db.Now())
+	if err != nil {
+		return "", false, err
+	}
+	return s.name, s.firstParty, nil
 }
 
 // fresh tells whether what was read then may still be relied upon. What was read in the future was not: the clock has
