@@ -167,6 +167,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case a.Optional:
 		return next.ServeHTTP(w, r)
 	}
+	a.log(v, nil, refusedAnonymous)
 	return refusedAnonymous.write(w, a.Realm, a.wanted)
 }
 
@@ -182,15 +183,15 @@ func (a *Auth) pass(
 	v *visit, verifier *verify.Verifier, id *verify.Identity,
 ) error {
 	watched := v.identity == id // by a passport_auth before this one
-	v.introduce(r.Header, id)
-	if len(a.upstream) > 0 {
-		a.setUpstream(r)
-	}
 	if !a.ForwardToken {
 		// What stands there now may be another's: a directive between two passport_auth may have put it there.
 		if fields := r.Header["Authorization"]; len(fields) == 1 && fields[0] == v.authorization {
 			delete(r.Header, "Authorization")
 		}
+	}
+	v.introduce(r.Header, id)
+	if len(a.upstream) > 0 {
+		a.setUpstream(r)
 	}
 	if watched {
 		return next.ServeHTTP(w, r)
@@ -213,6 +214,7 @@ func (a *Auth) pass(
 	a.logger.Info("request cut", zap.Object("token", logged{id}), zap.String("reason", why.Description))
 	switch {
 	case !cw.begun:
+		clear(w.Header()) // of what belongs to the answer that was not sent
 		return refusedToken(why).write(w, a.Realm, a.wanted)
 	case cw.refused:
 		panic(http.ErrAbortHandler) // or what the client got would look complete

@@ -200,7 +200,7 @@ func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
 // refuseMistakable answers a request that can be read in more than one way.
 func refuseMistakable(w http.ResponseWriter, r *http.Request, logger *zap.Logger) error {
 	logger.Info("request refused: its target can be read in more than one way, one of which has to pass a passport_auth "+
-		"that this one does not", zap.String("method", r.Method), zap.String("uri", r.RequestURI))
+		"that this one does not", zap.String("method", r.Method), zap.String("path", r.URL.EscapedPath()))
 	return (&refusal{
 		status:      http.StatusBadRequest,
 		code:        "invalid_request",

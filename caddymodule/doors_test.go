@@ -254,15 +254,15 @@ func TestRefusesHostThatUpstreamSeesOtherwise(t *testing.T) {
 
 func TestReadings(t *testing.T) {
 	for target, want := range map[string]string{
-		"/public/..;/orders":    "/public/../orders",
-		"/a/%252e%252e/b":       "/a/../b",
+		"/public/..;/orders":    "/orders",
+		"/a/%252e%252e/b":       "/b",
 		"/a//../b":              "/a/b",
 		"/a/../b":               "/a/_/b",
 		"/a%2f..%2fb":           "/a%2f..%2fb",
-		"/a%5c..%5cb":           "/a/../b",
+		"/a%5c..%5cb":           "/b",
 		"/a./b%20/c":            "/a/b/c",
 		"/a%00b":                "/a",
-		"/%EF%BC%8E%EF%BC%8E/b": "/../b",
+		"/%EF%BC%8E%EF%BC%8E/b": "/b",
 		"/a/b/..":               "/a/",
 	} {
 		u, err := url.ParseRequestURI(target)

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // oddPath tells whether upstreams may read a path in more than one way. cased says whether the case of letters counts.
@@ -27,16 +29,19 @@ func oddPath(u *url.URL, cased bool) bool {
 	return strings.HasSuffix(path, ".") || strings.HasSuffix(path, " ")
 }
 
-// readings are the paths that upstreams are known to make of one, decoded. Caddy's matchers resolve dot segments and
-// merge slashes in each of them.
+// readings are the other paths that upstreams are known to make of one, decoded and, as Caddy's matchers do it, with dot
+// segments resolved and slashes merged.
 func readings(u *url.URL, cased bool) []string {
 	var all []string
 	add := func(path string) {
 		for _, p := range []string{path, withoutDots(path), keptDots(path)} {
-			if cased {
-				all = append(all, strings.ToLower(p))
+			p = caddyhttp.CleanPath(p, true)
+			if p != u.Path && !slices.Contains(all, p) {
+				all = append(all, p)
 			}
-			all = append(all, p)
+			if lower := strings.ToLower(p); cased && lower != p && !slices.Contains(all, lower) {
+				all = append(all, lower)
+			}
 		}
 	}
 	for _, path := range []string{u.Path, unescapedAll(u.Path), u.EscapedPath()} {
@@ -50,8 +55,7 @@ func readings(u *url.URL, cased bool) []string {
 			add(path[:end])
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 // lookalikes are what some upstreams take for a slash or a dot: the backslash of Windows, full-width forms, and

@@ -90,7 +90,12 @@ func siteBlock(ctx caddy.Context, top *caddyhttp.Route) *caddyhttp.Subroute {
 // beingProvisioned returns the index of the first route whose handlers have not been loaded, or -1. Caddy loads them in
 // order and forgets their JSON when it is done with a route.
 func beingProvisioned(routes caddyhttp.RouteList) int {
-	return slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return r.HandlersRaw != nil })
+	for i := range routes {
+		if routes[i].HandlersRaw != nil {
+			return i
+		}
+	}
+	return -1
 }
 
 // guard puts a site in the place of a list of routes, unless there is one.
