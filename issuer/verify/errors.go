@@ -23,6 +23,8 @@ var (
 	ErrRevoked     = &Error{"the access token has been revoked"}
 	ErrClientGone  = &Error{"the client that the access token was issued to is gone or disabled"}
 	ErrAudience    = &Error{"the access token is meant for another audience"}
+	ErrInactive    = &Error{"the access token has expired, was revoked, or is unknown to its issuer"}
+	ErrBound       = &Error{"the access token is bound to a key of its client, so it is no bearer token"}
 )
 
 // ErrUnavailable is in the chain of errors that say that storage could not tell whether a token is good. It is no

@@ -28,10 +28,19 @@ type Identity struct {
 	born       time.Time                      // what revocations compare with
 	all        bool                           // it has every scope
 	configured bool                           // its client stood in the config
+	external   *External                      // where it comes from; nil: our own issuer
+	signer     string                         // which key of another issuer signed it
 	claims     string                         // the payload of the token
 	decoded    atomic.Pointer[map[string]any] // of claims; nil until somebody asks
 	derived    atomic.Pointer[any]            // see Derived
 }
+
+// Own tells whether our own issuer has given out the token. Subjects and clients of others are not ours, whatever their
+// names are.
+func (id *Identity) Own() bool { return id.external == nil }
+
+// External is the source of a token that is not our own; nil of one that is.
+func (id *Identity) External() *External { return id.external }
 
 // Person tells whether the token was given in the name of a person, rather than to a client for itself
 // (RFC 9700 §4.15).

@@ -72,13 +72,7 @@ func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity,
 	key := cacheKey(sha256.Sum256(bytesOf(token)))
 	now := v.db.Now()
 	if e := v.cache.get(&key); e != nil {
-		if e.Issuer != issuer {
-			return nil, ErrIssuer
-		}
-		if err := v.own.again(ctx, e, now); err != nil {
-			return nil, err
-		}
-		return &e.Identity, nil
+		return v.known(ctx, e, issuer, now)
 	}
 	e, err := v.first(ctx, token, issuer, now)
 	if err != nil {
@@ -86,6 +80,17 @@ func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity,
 	}
 	e.key = key
 	v.cache.put(e, now)
+	return &e.Identity, nil
+}
+
+// known returns who a token is that is remembered, if it is still good.
+func (v *Verifier) known(ctx context.Context, e *entry, issuer string, now time.Time) (*Identity, error) {
+	if e.Issuer != issuer {
+		return nil, ErrIssuer
+	}
+	if err := v.own.again(ctx, e, now); err != nil {
+		return nil, err
+	}
 	return &e.Identity, nil
 }
 

@@ -19,28 +19,35 @@ const betweenCuts = 50 * time.Millisecond
 // torn, for their token was good when they came. So a request outlives its token by less than two seconds, and by less
 // than one when it has been running for that long.
 func (v *Verifier) Watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
-	watched, cancel := context.WithCancelCause(ctx)
-	w := &watch{id: id, cancel: cancel, shard: v.watches.shard()}
-	w.shard.add(w)
-	return watched, w.release
+	return v.watches.watch(ctx, id)
 }
 
 // Watching is how many requests [Verifier.Watch] has in hand: with none, nothing needs [Verifier.Run] any more.
-func (v *Verifier) Watching() int {
-	n := 0
-	for i := range v.watches {
-		shard := &v.watches[i]
+func (v *Verifier) Watching() int { return v.watches.count() }
+
+// watches are the running requests, spread over lists so that requests seldom wait for each other.
+type watches [64]watchShard
+
+// watch adds a request.
+func (w *watches) watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
+	watched, cancel := context.WithCancelCause(ctx)
+	one := &watch{id: id, cancel: cancel, shard: w.shard()}
+	one.shard.add(one)
+	return watched, one.release
+}
+
+// count is how many there are.
+func (w *watches) count() (n int) {
+	for i := range w {
+		shard := &w[i]
 		shard.mu.Lock()
-		for w := shard.first; w != nil; w = w.next {
+		for one := shard.first; one != nil; one = one.next {
 			n++
 		}
 		shard.mu.Unlock()
 	}
 	return n
 }
-
-// watches are the running requests, spread over lists so that requests seldom wait for each other.
-type watches [64]watchShard
 
 func (w *watches) shard() *watchShard {
 	return &w[rand.Uint64()%uint64(len(w))] //nolint:gosec // it spreads, and guards nothing
@@ -104,10 +111,16 @@ func (w *watch) release() {
 // second, which counts for those that have just begun.
 func (v *Verifier) cut(second bool) {
 	generation := v.own.revocations.Generation() // before the looks: what is revoked meanwhile is for the next one
-	now := v.db.Now()
-	for i := range v.watches {
-		for w := v.watches[i].take(v.own.lost, generation, now, second); w != nil; w = w.next {
-			w.cancel(w.cause)
+	v.watches.cut(v.own.lost, generation, v.db.Now(), second)
+}
+
+// cut ends those requests of which lost tells that their token is good no more.
+func (w *watches) cut(
+	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
+) {
+	for i := range w {
+		for one := w[i].take(lost, generation, now, second); one != nil; one = one.next {
+			one.cancel(one.cause)
 		}
 	}
 }
