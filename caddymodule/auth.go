@@ -48,6 +48,10 @@ type Auth struct {
 	// Default: every client.
 	Clients []string `json:"clients,omitempty"`
 
+	// Require are expressions in CEL, all of which have to come out true for a request with a good token; one that cannot
+	// be evaluated has not. They know claims, scopes, client, user and request. Default: none.
+	Require []string `json:"require,omitempty"`
+
 	// Optional lets a request without a token pass as anonymous: what it sends in the header field Authorization by
 	// another scheme, or in the query, reaches the upstream. A bad token is still refused. Default: false.
 	Optional bool `json:"optional,omitempty"`
@@ -95,6 +99,7 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	}
 	a.gate = &gate{
 		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: a.Audience, clients: a.Clients,
+		expressions: a.Require,
 	}
 	if err := a.gate.provision(ctx, a.Issuer); err != nil {
 		return err
@@ -150,7 +155,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	open, id, refused := a.gate.identify(r, v)
 	if refused == nil && id != nil {
-		refused = a.gate.check(open, id)
+		refused = a.gate.check(r, open, id)
 	}
 	switch {
 	case refused != nil:
@@ -249,6 +254,9 @@ func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
 		return
 	}
 	fields := []zap.Field{zap.Int("status", refused.status), zap.String("reason", refused.description)}
+	if refused.status == http.StatusForbidden && refused.cause != nil {
+		fields = append(fields, zap.Error(refused.cause))
+	}
 	switch {
 	case level == zapcore.ErrorLevel:
 		fields = append(fields, zap.Error(refused.cause))

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -30,6 +32,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    subject         user|client
 //	    audience        <value...>
 //	    clients         <client_id...>
+//	    require         <expression>
 //	    optional
 //	    forward_token
 //	    upstream_header <name> <value>
@@ -37,7 +40,9 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    realm           <realm>
 //	}
 //
-// upstream_header may be repeated with other names. The scopes stand either on the first line or in the block.
+// upstream_header may be repeated with other names, and require with other expressions, which all have to come out true.
+// An expression is one argument, in backquotes, or the rest of the line. The scopes stand either on the first line or in
+// the block.
 func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	options := map[string]option{
@@ -47,6 +52,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"subject":         subject(&a.Subject),
 		"audience":        list(&a.Audience),
 		"clients":         list(&a.Clients),
+		"require":         {parse: a.parseRequire, many: true},
 		"optional":        flag(&a.Optional),
 		"forward_token":   flag(&a.ForwardToken),
 		"upstream_header": {parse: a.parseUpstreamHeader, many: true},
@@ -65,6 +71,29 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}}
 	}
 	return parseBlock(d, "passport_auth", options)
+}
+
+// parseRequire reads an expression as the matcher expression of Caddy does: of several arguments the quotation marks are
+// the expression's own.
+func (a *Auth) parseRequire(d *caddyfile.Dispenser) error {
+	var expression string
+	switch d.CountRemainingArgs() {
+	case 0:
+		return d.ArgErr()
+	case 1:
+		d.NextArg()
+		expression = d.Val()
+	default:
+		expression = strings.Join(d.RemainingArgsRaw(), " ")
+	}
+	if slices.Contains(a.Require, expression) {
+		return d.Err("the expression is repeated")
+	}
+	if _, err := compileRequirement(expression); err != nil {
+		return d.WrapErr(err)
+	}
+	a.Require = append(a.Require, expression)
+	return nil
 }
 
 func (a *Auth) parseUpstreamHeader(d *caddyfile.Dispenser) error {

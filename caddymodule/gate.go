@@ -23,8 +23,10 @@ type gate struct {
 	subject          string
 	audience         []string // empty: the issuer identifier that holds for the request
 	clients          []string
+	expressions      []string // CEL, all of which have to come out true
 
-	enough atomic.Pointer[enough]
+	require []*requirement // expressions, compiled
+	enough  atomic.Pointer[enough]
 }
 
 // enough is what the demanded scopes are satisfied by: for each, those that allow it. Which these are is known when the
@@ -51,6 +53,9 @@ func (g *gate) provision(ctx caddy.Context, issuerName string) error {
 				return err
 			}
 		}
+	}
+	if g.require, err = compileRequirements(g.expressions); err != nil {
+		return err
 	}
 	g.instance.demand(slices.Concat(g.scopes, g.anyScope), g.audience)
 	return nil
@@ -129,7 +134,7 @@ func (g *gate) identify(r *http.Request, v *visit) (*running, *verify.Identity, 
 }
 
 // check tells whether who calls may pass: nil if so.
-func (g *gate) check(open *running, id *verify.Identity) *refusal {
+func (g *gate) check(r *http.Request, open *running, id *verify.Identity) *refusal {
 	e := g.enough.Load()
 	if e == nil || e.issuer != open.issuer {
 		e = g.findEnough(open.issuer)
@@ -150,7 +155,7 @@ func (g *gate) check(open *running, id *verify.Identity) *refusal {
 	case len(g.clients) > 0 && !slices.Contains(g.clients, id.ClientID):
 		return refusedOtherClient
 	}
-	return nil
+	return g.meets(r, open, id)
 }
 
 func (g *gate) findEnough(i *issuer.Issuer) *enough {

@@ -73,7 +73,7 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	case refused != nil || id == nil:
 		return false, nil
 	}
-	return m.gate.check(open, id) == nil, nil
+	return m.gate.check(r, open, id) == nil, nil
 }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
