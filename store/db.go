@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type DB struct {
 	prefix      []byte
 	now         func() time.Time
 	revocations Revocations
+
+	shared bool         // other nodes write to the engine
+	heard  atomic.Int64 // when their revocations were last looked for, in nanoseconds since 1970
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -32,6 +36,10 @@ func Open(ctx context.Context, engine Engine, issuer string, now func() time.Tim
 	if err := db.checkSchema(ctx); err != nil {
 		return nil, err
 	}
+	if engine, ok := engine.(Shared); ok {
+		db.shared = engine.Shared()
+	}
+	db.heard.Store(db.now().UnixNano())
 	var revoked []Revocation
 	err := db.View(ctx, func(r *Records) error {
 		revoked = revoked[:0]
@@ -48,6 +56,9 @@ func Open(ctx context.Context, engine Engine, issuer string, now func() time.Tim
 	background, stop := context.WithCancel(context.Background())
 	db.stop = stop
 	db.done.Go(func() { db.sweep(background) })
+	if db.shared {
+		db.done.Go(func() { db.follow(background) })
+	}
 	return db, nil
 }
 

@@ -30,6 +30,9 @@ func NewID(now time.Time) string {
 	return string(out[:])
 }
 
+// idAt is the beginning that all IDs of a time share; no ID of an earlier time is greater.
+func idAt(t time.Time) string { return NewID(t)[:13] }
+
 // IDTime returns the time that an ID of [NewID] holds, and false when id is none.
 func IDTime(id string) (time.Time, bool) {
 	if len(id) != 36 || id[14] != '7' {

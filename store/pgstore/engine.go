@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
@@ -40,13 +41,12 @@ type Engine struct {
 	retrying chan struct{} // holds one token for the transaction that is run again
 }
 
-// Open connects to the database and makes the tables where they are missing. Many nodes may do so at once. An error
-// names the host and the database, never the password.
+// Open connects to the database and makes the tables where they are missing. Many nodes may do so at once. No
+// error has the password.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	config, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {
-		return nil, errors.New("storage postgres: the connection string is no valid one: " +
-			"write postgres://user:password@host:5432/database")
+		return nil, errURL
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second
@@ -62,16 +62,26 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, unavailable(err)
 	}
 	e := &Engine{pool: pool, timeout: o.Timeout, logger: o.Logger, retrying: make(chan struct{}, 1)}
-	where := fmt.Sprintf("storage postgres at %s:%d, database %q",
-		config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
 	if err := e.migrate(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("%s: %w", where, err)
+		return nil, err
 	}
 	background, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.inside.Go(func() { e.deleteExpired(background) })
 	return e, nil
+}
+
+// errURL does not repeat what it is about: that has a password.
+var errURL = errors.New("it is no connection string: write postgres://user:password@host:5432/database")
+
+// ParseURL reads a connection string without connecting to anything.
+func ParseURL(url string) (*pgx.ConnConfig, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errURL
+	}
+	return config.ConnConfig, nil
 }
 
 // Shared tells that other nodes may write to the same records.

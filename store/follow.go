@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// Shared is what an [Engine] is too that other processes may write to. A [DB] on such a one follows what they revoke.
+type Shared interface {
+	Shared() bool
+}
+
+// How a [DB] follows the revocations of other nodes. A revocation is named by the time at which its transaction began,
+// and is seen when that has committed, which takes less than recent as a rule. Now and then a look goes back as far as
+// a slow transaction and the nodes' clocks may have put it.
+const (
+	followInterval = 50 * time.Millisecond
+	recent         = 5 * time.Second
+	sweepInterval  = 5 * time.Second
+	longAgo        = 2 * time.Minute
+)
+
+// follower is what is known of the revocations of other nodes.
+type follower struct {
+	seen  map[string]time.Time // IDs of revocations that have been applied, and when
+	swept time.Time            // when the last look back to longAgo began
+}
+
+// Behind is for how long nothing has been heard of what other nodes revoke. It is zero when there are none.
+func (db *DB) Behind() time.Duration {
+	if !db.shared {
+		return 0
+	}
+	return max(0, db.now().Sub(time.Unix(0, db.heard.Load())))
+}
+
+// follow applies what other nodes revoke, until ctx is done.
+func (db *DB) follow(ctx context.Context) {
+	f := follower{seen: make(map[string]time.Time)}
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			db.look(ctx, &f)
+		}
+	}
+}
+
+// look applies what has come since the last look. When the engine does not answer, [DB.Behind] grows.
+func (db *DB) look(ctx context.Context, f *follower) {
+	begun := db.now()
+	back := recent
+	thorough := begun.Sub(f.swept) >= sweepInterval
+	if thorough {
+		back = longAgo
+	}
+	found := make(map[string]Revocation)
+	err := db.View(ctx, func(r *Records) error {
+		clear(found)
+		return r.revocationsSince(begun.Add(-back), func(id string, v Revocation) error {
+			if _, known := f.seen[id]; !known {
+				found[id] = v
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return
+	}
+	revoked := make([]Revocation, 0, len(found))
+	for id, v := range found {
+		f.seen[id] = begun
+		revoked = append(revoked, v)
+	}
+	db.revocations.apply(revoked)
+	db.heard.Store(begun.UnixNano())
+	if thorough {
+		f.swept = begun
+		maps.DeleteFunc(f.seen, func(_ string, at time.Time) bool { return begun.Sub(at) > 2*longAgo })
+	}
+}
+
+// revocationsSince calls fn with the revocations whose transactions began at since or later, and their IDs.
+func (r *Records) revocationsSince(since time.Time, fn func(id string, v Revocation) error) error {
+	prefix := r.list(kindRevocation)
+	from := append(append([]byte(nil), prefix...), idAt(since)...)
+	return r.tx.Scan(prefix, from, func(key, value []byte) error {
+		var v Revocation
+		if err := decode(key, value, &v); err != nil {
+			return err
+		}
+		if !v.Until.After(r.now) {
+			return nil
+		}
+		return fn(string(key[len(prefix):]), v)
+	})
+}
