@@ -59,6 +59,12 @@ func TestFilesAreNotReadableByOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	logs, _ := filepath.Glob(filepath.Join(dir, "0000[2-9].mem"))
+	for _, log := range logs {
+		if info, err := os.Stat(log); err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s, made meanwhile, has mode %v", log, info.Mode())
+		}
+	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}

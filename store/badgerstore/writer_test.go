@@ -319,6 +319,43 @@ func TestABrokenStoreWaitsForSpace(t *testing.T) {
 	eventually(t, "the engine works again", func() bool { return putKey(t, e, "a") == nil })
 }
 
+// TestCloseAnswersThoseInLine closes the engine while more updates wait than the queue holds.
+func TestCloseAnswersThoseInLine(t *testing.T) {
+	e := openEngine(t, Options{Dir: t.TempDir()})
+	holding, release := make(chan struct{}), make(chan struct{})
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		e.Update(t.Context(), func(store.Tx) error {
+			close(holding)
+			<-release
+			return nil
+		})
+	})
+	<-holding
+	const updates = maxGathered + 50
+	for i := range updates {
+		calls.Go(func() {
+			if err := putKey(t, e, fmt.Sprint(i)); err != nil {
+				t.Errorf("update %d: %v", i, err)
+			}
+		})
+	}
+	inside := func() int {
+		e.updates.mu.Lock()
+		defer e.updates.mu.Unlock()
+		return e.updates.inside
+	}
+	eventually(t, "all stand in line", func() bool { return len(e.queue) == maxGathered && inside() == updates+1 })
+	calls.Go(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	eventually(t, "Close has begun", e.closed.Load)
+	close(release)
+	calls.Wait()
+}
+
 func TestContextEndsWhileAnUpdateWaits(t *testing.T) {
 	e := openEngine(t, Options{Dir: t.TempDir()})
 	ctx, cancel := context.WithCancel(t.Context())

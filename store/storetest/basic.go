@@ -33,8 +33,11 @@ func testGetPutDelete(t *testing.T, e store.Engine) {
 func testSlicesAreCopied(t *testing.T, e store.Engine) {
 	buffer := []byte("key-value")
 	update(t, e, func(tx store.Tx) error {
-		if err := tx.Put(buffer[:3], buffer[4:], 0); err != nil {
-			return err
+		for _, text := range []string{"key-other", "key-value"} { // the key is new, then known
+			copy(buffer, text)
+			if err := tx.Put(buffer[:3], buffer[4:], 0); err != nil {
+				return err
+			}
 		}
 		copy(buffer, "yek-eulav")
 		got, err := tx.Get([]byte("key"))

@@ -168,61 +168,71 @@ func testCloseUnderLoad(t *testing.T, e store.Engine) {
 	}
 }
 
-// testCloseWaits closes the engine while a view and an update run: both end in peace.
-func testCloseWaits(t *testing.T, e store.Engine) {
+func testCloseWaitsForViews(t *testing.T, e store.Engine) {
 	putAll(t, e, pair{"a", "1"})
-	running, goOn := make(chan struct{}, 2), make(chan struct{})
-	var calls sync.WaitGroup
-	calls.Go(func() {
-		err := e.View(t.Context(), func(tx store.Tx) error {
-			running <- struct{}{}
-			<-goOn
+	closeDuring(t, e, func(pause func()) error {
+		return e.View(t.Context(), func(tx store.Tx) error {
+			pause()
 			_, err := tx.Get([]byte("a"))
 			return err
 		})
-		if err != nil {
-			t.Errorf("view: %v", err)
-		}
 	})
-	calls.Go(func() {
-		err := e.Update(t.Context(), func(tx store.Tx) error {
-			running <- struct{}{}
-			<-goOn
-			return tx.Put([]byte("b"), []byte("2"), 0)
+}
+
+func testCloseWaitsForUpdates(t *testing.T, e store.Engine) {
+	closeDuring(t, e, func(pause func()) error {
+		return e.Update(t.Context(), func(tx store.Tx) error {
+			pause()
+			return tx.Put([]byte("a"), []byte("1"), 0)
 		})
-		if err != nil {
-			t.Errorf("update: %v", err)
+	})
+	if again, ok := e.(Reopener); ok {
+		e = again.Reopen(t)
+		defer e.Close()
+		wantValue(t, e, "a", "1")
+	}
+}
+
+// closeDuring closes the engine while call pauses in its transaction: call ends in peace, and Close after it.
+func closeDuring(t *testing.T, e store.Engine, call func(pause func()) error) {
+	t.Helper()
+	running, goOn := make(chan struct{}), make(chan struct{})
+	called, closed := make(chan error, 1), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		called <- call(func() {
+			once.Do(func() { close(running) })
+			<-goOn
+		})
+	}()
+	<-running
+	go func() { closed <- e.Close() }()
+	inTime(t, "the beginning of Close", func() {
+		for !errors.Is(e.View(t.Context(), nothing), store.ErrClosed) {
+			time.Sleep(time.Millisecond)
 		}
 	})
-	<-running
-	<-running
-	closed := make(chan error, 1)
-	go func() { closed <- e.Close() }()
-	for { // until Close has begun
-		if err := e.View(t.Context(), func(store.Tx) error { return nil }); errors.Is(err, store.ErrClosed) {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	time.Sleep(50 * time.Millisecond) // a Close that does not wait gets the time to do harm
 	select {
 	case err := <-closed:
-		t.Errorf("Close answers %v beside running transactions", err)
+		t.Errorf("Close answers %v beside a running transaction", err)
 		closed <- err
 	default:
 	}
 	close(goOn)
-	inTime(t, "the transactions", calls.Wait)
+	inTime(t, "the transaction", func() {
+		if err := <-called; err != nil {
+			t.Errorf("the transaction: %v", err)
+		}
+	})
 	inTime(t, "Close", func() {
 		if err := <-closed; err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	if again, ok := e.(Reopener); ok {
-		e = again.Reopen(t)
-		defer e.Close()
-		wantValue(t, e, "b", "2")
-	}
 }
+
+func nothing(store.Tx) error { return nil }
 
 func testReopen(t *testing.T, e store.Engine) {
 	again, ok := e.(Reopener)

@@ -64,7 +64,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"ContextRace", testContextRace},
 		{"Closed", testClosed},
 		{"CloseUnderLoad", testCloseUnderLoad},
-		{"CloseWaits", testCloseWaits},
+		{"CloseWaitsForViews", testCloseWaitsForViews},
+		{"CloseWaitsForUpdates", testCloseWaitsForUpdates},
 		{"Reopen", testReopen},
 	} {
 		t.Run(test.name, func(t *testing.T) {
