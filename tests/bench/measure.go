@@ -148,7 +148,7 @@ func (s *suite) sample(ctx context.Context, l *leg) (sample, error) {
 				return sample{}, err
 			}
 		}
-		n = min(n, int(l.rate*s.length.Seconds()))
+		n = min(n, max(500, int(l.rate*s.length.Seconds())))
 		var err error
 		if load.requests, err = l.fresh(n); err != nil {
 			return sample{}, err
@@ -227,6 +227,9 @@ func (s *suite) checked(ctx context.Context, l *leg, load load, into *sample) er
 	l.rate = float64(a.Answered) / (float64(a.Micros) / 1e6)
 	if into == nil {
 		return nil
+	}
+	if a.Answered == 0 || other != nil && other.Requests == 0 {
+		return fmt.Errorf("no request was answered within %s", load.length)
 	}
 	into.take(a)
 	into.total = cpuAfter - cpu

@@ -8,7 +8,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -138,9 +137,6 @@ func (s *suite) run(ctx context.Context, l load) (answers, error) {
 	}
 	if err := json.Unmarshal(stdout.Bytes()[at:], &a); err != nil {
 		return a, fmt.Errorf("wrk: %w: %s", err, stdout.Bytes())
-	}
-	if a.Answered == 0 {
-		return a, errors.New("wrk: no request was answered")
 	}
 	return a, nil
 }
