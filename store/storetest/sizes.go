@@ -170,7 +170,7 @@ func testTooLarge(t *testing.T, e store.Engine) {
 		answer func(error) error
 	}{
 		{"few large values", 64, 1_000_000, func(err error) error { return err }},
-		{"many small values", 200_000, 50, func(err error) error { return err }},
+		{"many small values", 60_000, 50, func(err error) error { return err }},
 		{"refusal ignored", 64, 1_000_000, func(error) error { return nil }},
 		{"refusal wrapped", 64, 1_000_000, func(err error) error { return fmt.Errorf("writing: %w", err) }},
 	} {
