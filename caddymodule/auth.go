@@ -64,6 +64,10 @@ type Auth struct {
 	// under the name is removed, on every route of the site. Default: none.
 	UpstreamHeaders map[string]string `json:"upstream_headers,omitempty"`
 
+	// UpstreamAuth is the credential that the upstream knows: by HTTP Basic authentication, in a header field, or a token
+	// that is made for it. Only a request that is let through for somebody gets it. Default: none.
+	UpstreamAuth *UpstreamAuth `json:"upstream_auth,omitempty"`
+
 	// Preflight lets CORS preflights pass without a token, and without a body. Default: false, they are refused like
 	// any request.
 	Preflight bool `json:"preflight,omitempty"`
@@ -109,7 +113,13 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 		a.upstream = append(a.upstream, upstreamHeader{http.CanonicalHeaderKey(name), a.UpstreamHeaders[name]})
 		a.names.add(name)
 	}
-	return guardSite(ctx, slices.Collect(maps.Keys(a.UpstreamHeaders))...)
+	if a.UpstreamAuth != nil {
+		if err := a.UpstreamAuth.provision(a.gate.instance); err != nil {
+			return err
+		}
+		a.names.add(a.UpstreamAuth.own()...)
+	}
+	return guardSite(ctx, slices.Concat(slices.Collect(maps.Keys(a.UpstreamHeaders)), a.UpstreamAuth.own())...)
 }
 
 // Validate checks what the config demands.
@@ -125,7 +135,7 @@ func (a *Auth) Validate() error {
 			return fmt.Errorf("upstream_header: %w", err)
 		}
 	}
-	return nil
+	return a.UpstreamAuth.validate(a)
 }
 
 // checkUpstreamHeader tells whether a header field may be set beside the identity's.
@@ -154,6 +164,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		a.names.strip(r)
 	}
 	open, id, refused := a.gate.identify(r, v)
+	a.UpstreamAuth.withhold(r)
 	if refused == nil && id != nil {
 		refused = a.gate.check(r, open, id)
 	}
@@ -197,6 +208,11 @@ func (a *Auth) pass(
 	v.introduce(r.Header, id)
 	if len(a.upstream) > 0 {
 		a.setUpstream(r)
+	}
+	if err := a.UpstreamAuth.set(r, v, id); err != nil {
+		refused := refusedUnavailable(err)
+		a.log(v, id, refused)
+		return refused.write(w, a.Realm, a.wanted)
 	}
 	if watched {
 		return next.ServeHTTP(w, r)

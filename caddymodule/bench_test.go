@@ -31,11 +31,7 @@ func BenchmarkServer(b *testing.B) {
 			h := newHouse(b, "")
 			token := h.token("read write")
 			h.load("http://{$ADDR} {\n" + bench.directives + "\nrespond 204\n}")
-			app, err := caddy.ActiveContext().App("http")
-			if err != nil {
-				b.Fatal(err)
-			}
-			server := app.(*caddyhttp.App).Servers["srv0"]
+			server := serverOf(b)
 			header := http.Header{
 				"User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "X-Request-Id": {"1"},
 				"Authorization": {bearer(token)},
@@ -52,4 +48,14 @@ func BenchmarkServer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// serverOf is the server of the config that is in force.
+func serverOf(b *testing.B) *caddyhttp.Server {
+	b.Helper()
+	app, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return app.(*caddyhttp.App).Servers["srv0"]
 }

@@ -215,12 +215,17 @@ func secretText(into *string, what, env string, check func(string) error) option
 			if err := check(*into); err != nil {
 				return d.Errf("%s: %w", name, err)
 			}
-			// The parsers of global options can't reach the adapter's list of warnings.
-			caddy.Log().Named("config.adapter.caddyfile").Warn(
-				fmt.Sprintf("%s is written out: caddy adapt and the admin API show it; use a placeholder, "+
-					"for example {env.%s} or {file./run/secrets/%[2]s}", what, env),
-				zap.String("file", d.File()), zap.Int("line", d.Line()))
+			warnLiteral(d, what, env)
 		}
 		return nil
 	}}
+}
+
+// warnLiteral warns of a secret that is written out, and names a placeholder to use instead.
+func warnLiteral(d *caddyfile.Dispenser, what, env string) {
+	// The parsers of global options can't reach the adapter's list of warnings, nor can those of blocks.
+	caddy.Log().Named("config.adapter.caddyfile").Warn(
+		fmt.Sprintf("%s is written out: caddy adapt and the admin API show it; use a placeholder, "+
+			"for example {env.%s} or {file./run/secrets/%[2]s}", what, env),
+		zap.String("file", d.File()), zap.Int("line", d.Line()))
 }

@@ -36,6 +36,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    optional
 //	    forward_token
 //	    upstream_header <name> <value>
+//	    upstream_auth   ...
 //	    preflight
 //	    realm           <realm>
 //	}
@@ -56,6 +57,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"optional":        flag(&a.Optional),
 		"forward_token":   flag(&a.ForwardToken),
 		"upstream_header": {parse: a.parseUpstreamHeader, many: true},
+		"upstream_auth":   {parse: a.parseUpstreamAuth},
 		"preflight":       flag(&a.Preflight),
 		"realm":           text(&a.Realm),
 	}

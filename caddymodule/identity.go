@@ -42,9 +42,10 @@ type visit struct {
 	// is nobody, whatever its token says.
 	identity *verify.Identity
 
-	values  [5]string // of the identity's header fields, which need slices
-	exitsOf [2]caddyhttp.Handler
-	writer  cutWriter
+	values     [5]string // of the identity's header fields, which need slices
+	credential [1]string // that the upstream knows, likewise
+	exitsOf    [2]caddyhttp.Handler
+	writer     cutWriter
 }
 
 // visitVar is where a request's visit is among its variables.

@@ -117,7 +117,7 @@ func (n *names) strip(r *http.Request) {
 
 func (n *names) stripTrailers(trailer http.Header) {
 	for name := range trailer {
-		if n.has(name) {
+		if n.has(name) || name == "Authorization" { // it is no field for a trailer (RFC 9110 §6.5.1)
 			delete(trailer, name)
 		}
 	}

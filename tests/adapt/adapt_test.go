@@ -31,6 +31,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // adapting it or, where there is a .json too, of provisioning what it becomes.
 func TestAdapt(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("LEGACY_PASSWORD", "the password of the upstream")
 	t.Setenv("ORDERS_SECRET", "an-environment-variable-of-40-characters")
 	t.Setenv("PASSPORT_ENCRYPTION_KEY", "000102030405060708090a0b0c0d0e0f")
 	key := newKey(t)
