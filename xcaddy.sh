@@ -8,7 +8,7 @@ readonly golangci_version=v2.15.0
 readonly module=github.com/oauth2-passport/caddy-passport
 
 # The command that is needed, and the Debian package that has it.
-readonly test_needs=(gcc:gcc curl:curl strace:strace pg_ctlcluster:postgresql)
+readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql)
 readonly bench_needs=(wrk:wrk)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
