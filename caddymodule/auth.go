@@ -68,6 +68,10 @@ type Auth struct {
 	// that is made for it. Only a request that is let through for somebody gets it. Default: none.
 	UpstreamAuth *UpstreamAuth `json:"upstream_auth,omitempty"`
 
+	// ReportOnly never refuses: what would have been refused is logged and counted, and passes on as anonymous, without
+	// the identity headers. What the caller sent that looks like them is removed all the same. Default: false.
+	ReportOnly bool `json:"report_only,omitempty"`
+
 	// Preflight lets CORS preflights pass without a token, and without a body. Default: false, they are refused like
 	// any request.
 	Preflight bool `json:"preflight,omitempty"`
@@ -119,6 +123,9 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 		}
 		a.names.add(a.UpstreamAuth.own()...)
 	}
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	return guardSite(ctx, slices.Concat(slices.Collect(maps.Keys(a.UpstreamHeaders)), a.UpstreamAuth.own())...)
 }
 
@@ -164,11 +171,15 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		a.names.strip(r)
 	}
 	open, id, refused := a.gate.identify(r, v)
-	a.UpstreamAuth.withhold(r)
+	if !a.ReportOnly { // or callers that know the upstream's credential would be shut out
+		a.UpstreamAuth.withhold(r)
+	}
 	if refused == nil && id != nil {
 		refused = a.gate.check(r, open, id)
 	}
 	switch {
+	case refused != nil && a.ReportOnly:
+		return a.passReported(w, r, next, v, id, refused)
 	case refused != nil:
 		a.log(v, id, refused)
 		return refused.write(w, a.Realm, a.wanted)
@@ -182,6 +193,8 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return next.ServeHTTP(w, r)
 	case a.Optional:
 		return next.ServeHTTP(w, r)
+	case a.ReportOnly:
+		return a.passReported(w, r, next, v, nil, refusedAnonymous)
 	}
 	a.log(v, nil, refusedAnonymous)
 	return refusedAnonymous.write(w, a.Realm, a.wanted)
@@ -199,23 +212,25 @@ func (a *Auth) pass(
 	v *visit, verifier *verify.Verifier, id *verify.Identity,
 ) error {
 	watched := v.identity == id // by a passport_auth before this one
-	if !a.ForwardToken {
-		// What stands there now may be another's: a directive between two passport_auth may have put it there.
-		if fields := r.Header["Authorization"]; len(fields) == 1 && fields[0] == v.authorization {
-			delete(r.Header, "Authorization")
-		}
-	}
+	a.keepToken(r, v)
 	v.introduce(r.Header, id)
 	if len(a.upstream) > 0 {
 		a.setUpstream(r)
 	}
 	if err := a.UpstreamAuth.set(r, v, id); err != nil {
 		refused := refusedUnavailable(err)
+		if a.ReportOnly {
+			a.report(r, v, id, refused)
+			return next.ServeHTTP(w, r)
+		}
 		a.log(v, id, refused)
 		return refused.write(w, a.Realm, a.wanted)
 	}
-	if watched {
+	switch {
+	case watched:
 		return next.ServeHTTP(w, r)
+	case a.ReportOnly:
+		return a.passWatched(w, r, next, v, verifier, id)
 	}
 	ctx, release := verifier.Watch(r.Context(), id)
 	defer release()
@@ -243,6 +258,17 @@ func (a *Auth) pass(
 	return err
 }
 
+// keepToken keeps the token from the upstream, unless the config says otherwise.
+func (a *Auth) keepToken(r *http.Request, v *visit) {
+	if a.ForwardToken {
+		return
+	}
+	// What stands there now may be another's: a directive between two passport_auth may have put it there.
+	if fields := r.Header["Authorization"]; len(fields) == 1 && fields[0] == v.authorization {
+		delete(r.Header, "Authorization")
+	}
+}
+
 // setUpstream sets the header fields that the config adds to those of the identity.
 func (a *Auth) setUpstream(r *http.Request) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -258,6 +284,7 @@ func (a *Auth) setUpstream(r *http.Request) {
 
 // log tells why a request was refused: what is ours at Error, what is the caller's below.
 func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
+	refused.count(false)
 	level := zapcore.DebugLevel
 	switch refused.status {
 	case http.StatusServiceUnavailable:
@@ -269,21 +296,24 @@ func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
 	if entry == nil {
 		return
 	}
-	fields := []zap.Field{zap.Int("status", refused.status), zap.String("reason", refused.description)}
-	if refused.status == http.StatusForbidden && refused.cause != nil {
-		fields = append(fields, zap.Error(refused.cause))
-	}
+	entry.Write(refused.fields(v, id)...)
+}
+
+// fields are what log lines tell of a refusal.
+func (n *refusal) fields(v *visit, id *verify.Identity) []zap.Field {
+	fields := []zap.Field{zap.Int("status", n.status), zap.String("reason", n.description)}
 	switch {
-	case level == zapcore.ErrorLevel:
-		fields = append(fields, zap.Error(refused.cause))
-	case id != nil:
-		fields = append(fields, zap.Object("token", logged{id}))
+	case n.cause == nil, n.status == http.StatusUnauthorized: // the reason is all there is to tell
 	default:
-		if jti, client, ok := claimed(v.token, refused.cause); ok {
-			fields = append(fields, zap.String("jti", jti), zap.String("client_id", client))
-		}
+		fields = append(fields, zap.Error(n.cause))
 	}
-	entry.Write(fields...)
+	if id != nil {
+		return append(fields, zap.Object("token", logged{id}))
+	}
+	if jti, client, ok := claimed(v.token, n.cause); ok {
+		fields = append(fields, zap.String("jti", jti), zap.String("client_id", client))
+	}
+	return fields
 }
 
 // logged is what log lines tell of an identity.

@@ -50,6 +50,11 @@ var (
 		code:        "access_denied",
 		description: "the client may not do this",
 	}
+	refusedMistakable = &refusal{ // by the doors of a site
+		status:      http.StatusBadRequest,
+		code:        "invalid_request",
+		description: "the target of the request can be read in more than one way",
+	}
 )
 
 // refusedToken is the refusal of a token that is not good.

@@ -34,6 +34,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    clients         <client_id...>
 //	    require         <expression>
 //	    optional
+//	    report_only
 //	    forward_token
 //	    upstream_header <name> <value>
 //	    upstream_auth   ...
@@ -55,6 +56,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"clients":         list(&a.Clients),
 		"require":         {parse: a.parseRequire, many: true},
 		"optional":        flag(&a.Optional),
+		"report_only":     flag(&a.ReportOnly),
 		"forward_token":   flag(&a.ForwardToken),
 		"upstream_header": {parse: a.parseUpstreamHeader, many: true},
 		"upstream_auth":   {parse: a.parseUpstreamAuth},

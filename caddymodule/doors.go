@@ -70,9 +70,10 @@ func (d *doors) note(sets caddyhttp.MatcherSets) {
 }
 
 // mistakable tells whether an upstream could take the request for one that has to pass a door which this one does not.
-func (d *doors) mistakable(r *http.Request) bool {
+// Doors that only report refuse nothing: those are answered.
+func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 	if !d.conditional || !d.odd(r) {
-		return false
+		return false, nil
 	}
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	trial := r.Clone(r.Context())
@@ -88,24 +89,33 @@ func (d *doors) mistakable(r *http.Request) bool {
 	}
 	passed := passes(r.Method, r.Host, *r.URL)
 	other := func(method, host string, u url.URL) bool {
-		return slices.ContainsFunc(passes(method, host, u), func(a *Auth) bool { return !slices.Contains(passed, a) })
+		for _, a := range passes(method, host, u) {
+			switch {
+			case slices.Contains(passed, a), slices.Contains(reported, a):
+			case !a.ReportOnly:
+				return true
+			default:
+				reported = append(reported, a)
+			}
+		}
+		return false
 	}
 	for _, method := range otherMethods(r) {
 		if other(method, r.Host, *r.URL) {
-			return true
+			return true, nil
 		}
 	}
 	if host := strings.TrimSuffix(hostname(r.Host), "."); other(r.Method, host, *r.URL) {
-		return true
+		return true, nil
 	}
 	for _, path := range readings(r.URL, d.cased) {
 		u := *r.URL
 		u.Path, u.RawPath = path, ""
 		if other(r.Method, r.Host, u) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, reported
 }
 
 // odd tells, quickly, whether there is more than one way to read the request.
@@ -201,9 +211,6 @@ func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
 func refuseMistakable(w http.ResponseWriter, r *http.Request, logger *zap.Logger) error {
 	logger.Info("request refused: its target can be read in more than one way, one of which has to pass a passport_auth "+
 		"that this one does not", zap.String("method", r.Method), zap.String("path", r.URL.EscapedPath()))
-	return (&refusal{
-		status:      http.StatusBadRequest,
-		code:        "invalid_request",
-		description: "the target of the request can be read in more than one way",
-	}).write(w, "", "")
+	refusedMistakable.count(false)
+	return refusedMistakable.write(w, "", "")
 }

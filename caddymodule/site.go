@@ -164,8 +164,12 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	v := begin(r)
 	v.stripped = true
 	s.names.strip(r)
-	if s.doors().mistakable(r) {
+	refused, reported := s.doors().mistakable(r)
+	if refused {
 		return refuseMistakable(w, r, s.logger)
+	}
+	for _, a := range reported {
+		a.report(r, v, nil, refusedMistakable)
 	}
 	v.exits = append(v.exits, next)
 	err := s.chain().ServeHTTP(w, r)

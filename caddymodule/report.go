@@ -1,0 +1,59 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+)
+
+// passReported hands on a request that would have been refused. It goes on as nobody's, even if its token is good: who
+// does not meet the demands of the route gets nothing that the route gives, no identity headers, placeholders or
+// credentials for the upstream. A token that is good does not reach the upstream; what is none of ours does, for it may
+// be what the upstream's callers send it today.
+func (a *Auth) passReported(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, id *verify.Identity, refused *refusal,
+) error {
+	a.report(r, v, id, refused)
+	if id != nil {
+		a.keepToken(r, v)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// passWatched hands on a request for who has been found to call, and tells when the token was good no more before the
+// request was over, where it would have been cut.
+func (a *Auth) passWatched(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, verifier *verify.Verifier, id *verify.Identity,
+) error {
+	ctx, release := verifier.Watch(r.Context(), id)
+	defer release()
+	err := next.ServeHTTP(w, r)
+	if why, ok := errors.AsType[*verify.Error](context.Cause(ctx)); ok {
+		a.report(r, v, id, refusedToken(why))
+	}
+	return err
+}
+
+// report tells of a request that would have been refused.
+func (a *Auth) report(r *http.Request, v *visit, id *verify.Identity, refused *refusal) {
+	refused.count(true)
+	level := zapcore.InfoLevel
+	if refused.status == http.StatusServiceUnavailable {
+		level = zapcore.ErrorLevel
+	}
+	entry := a.logger.Check(level, "request would be refused")
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("method", r.Method), zap.String("host", r.Host), zap.String("path", r.URL.Path),
+		zap.String("realm", a.Realm), zap.String("cause", refused.label()),
+	}
+	entry.Write(append(fields, refused.fields(v, id)...)...)
+}
