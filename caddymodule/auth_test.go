@@ -415,14 +415,15 @@ func TestPreflight(t *testing.T) {
 		fields       []string
 		status       int
 	}{
-		"let through":             {"OPTIONS", "/with/1", origin, 200},
-		"not asked for":           {"OPTIONS", "/1", origin, 401},
-		"another method":          {"GET", "/with/1", origin, 401},
-		"no preflight":            {"OPTIONS", "/with/1", nil, 401},
-		"no origin":               {"OPTIONS", "/with/1", origin[2:], 401},
-		"no method":               {"OPTIONS", "/with/1", origin[:2], 401},
-		"with a bad token":        {"OPTIONS", "/with/1", append([]string{"Authorization", "Bearer x"}, origin...), 401},
-		"method to be overridden": {"OPTIONS", "/with/1", append([]string{"X-Http-Method-Override", "DELETE"}, origin...), 200},
+		"let through":      {"OPTIONS", "/with/1", origin, 200},
+		"not asked for":    {"OPTIONS", "/1", origin, 401},
+		"another method":   {"GET", "/with/1", origin, 401},
+		"no preflight":     {"OPTIONS", "/with/1", nil, 401},
+		"no origin":        {"OPTIONS", "/with/1", origin[2:], 401},
+		"no method":        {"OPTIONS", "/with/1", origin[:2], 401},
+		"with a bad token": {"OPTIONS", "/with/1", append([]string{"Authorization", "Bearer x"}, origin...), 401},
+		"method to be overridden": {"OPTIONS", "/with/1",
+			append([]string{"X-Http-Method-Override", "DELETE"}, origin...), 200},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -450,17 +451,24 @@ func TestPlaceholders(t *testing.T) {
 	h := newHouse(t, `
 		log
 		passport_auth scopes read
-		header >X-Seen "{passport.subject} {passport.client_id} {passport.scope} {passport.issuer} {passport.username}|{passport.claims.aud}|{passport.claims.exp}|{passport.claims.none}|{http.auth.user.id}|{passport.nothing}"
+		header >X-Seen "{passport.subject} {passport.client_id} {passport.scope} {passport.issuer} {passport.username}"
+		header >X-Claims "{passport.claims.aud}|{passport.claims.exp}|{passport.claims.none}|{http.auth.user.id}"
+		header >X-None "{passport.nothing}"
 		header >X-Token {passport.token_id}
 		header X-Visit <{http.vars.passport.visit}>
 		reverse_proxy {$UPSTREAM}`)
 	token := h.token("read write")
 	resp := h.get("/", "Authorization", bearer(token))
 	issuer := "http://" + h.addr
-	got := resp.header.Get("X-Seen")
-	prefix := "demo demo read write " + issuer + " |" + issuer + "|"
-	if !strings.HasPrefix(got, prefix) || !strings.HasSuffix(got, "||demo|{passport.nothing}") {
+	if got := resp.header.Get("X-Seen"); got != "demo demo read write "+issuer {
 		t.Errorf("placeholders: %s", got)
+	}
+	got := resp.header.Get("X-Claims")
+	if !strings.HasPrefix(got, issuer+"|") || !strings.HasSuffix(got, "||demo") || len(got) < len(issuer)+16 {
+		t.Errorf("claims: %s", got)
+	}
+	if got := resp.header.Get("X-None"); got != "{passport.nothing}" {
+		t.Errorf("a placeholder that does not exist: %s", got)
 	}
 	if len(resp.header.Get("X-Token")) != 36 {
 		t.Errorf("token_id: %s", resp.header.Get("X-Token"))

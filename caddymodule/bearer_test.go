@@ -61,7 +61,7 @@ func TestRefusesOddAuthorizationFields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h.t = t
-			resp := h.raw("GET / HTTP/1.1\nHost: " + h.addr + "\nAuthorization: " + value + "\nConnection: close\n\n")
+			resp := h.plain("GET", "/", "Authorization: "+value)
 			if resp.status != http.StatusUnauthorized {
 				t.Errorf("%d %s", resp.status, resp.body)
 			}
@@ -73,7 +73,7 @@ func TestRefusesOddAuthorizationFields(t *testing.T) {
 	for name, value := range map[string]string{"NUL": "Bearer " + token + "\x00", "NUL within": "Bearer a\x00b"} {
 		t.Run(name, func(t *testing.T) {
 			h.t = t
-			resp := h.raw("GET / HTTP/1.1\nHost: " + h.addr + "\nAuthorization: " + value + "\nConnection: close\n\n")
+			resp := h.plain("GET", "/", "Authorization: "+value)
 			if resp.status != http.StatusBadRequest { // by net/http
 				t.Errorf("%d %s", resp.status, resp.body)
 			}
@@ -81,7 +81,7 @@ func TestRefusesOddAuthorizationFields(t *testing.T) {
 	}
 	t.Run("spaces around", func(t *testing.T) {
 		h.t = t
-		resp := h.raw("GET / HTTP/1.1\nHost: " + h.addr + "\nAuthorization: \t Bearer   " + token + " \t\nConnection: close\n\n")
+		resp := h.plain("GET", "/", "Authorization: \t Bearer   "+token+" \t")
 		if resp.status != http.StatusOK {
 			t.Errorf("%d %s", resp.status, resp.body)
 		}

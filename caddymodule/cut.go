@@ -52,7 +52,7 @@ func (w *cutWriter) cutBody() (done func()) {
 	stop := context.AfterFunc(w.ctx, func() {
 		defer close(finished)
 		if w.cut() != nil {
-			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(longAgo) //nolint:bodyclose
+			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(longAgo)
 		}
 	})
 	return func() {
@@ -106,7 +106,7 @@ func (w *cutWriter) FlushError() error {
 		return errCut
 	}
 	w.begun = true
-	return http.NewResponseController(w.ResponseWriter).Flush() //nolint:bodyclose
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // Hijack implements [http.Hijacker]. A proxy that waits for a client which takes nothing does not notice that the
@@ -115,7 +115,7 @@ func (w *cutWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.cut() != nil {
 		return nil, nil, errCut
 	}
-	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack() //nolint:bodyclose
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.begun = true
 		context.AfterFunc(w.ctx, func() {

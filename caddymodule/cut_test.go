@@ -196,7 +196,8 @@ func webSocket(t *testing.T, h *house, token string) (conn net.Conn, r *bufio.Re
 	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
 	_, err = io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: "+h.addr+"\r\nAuthorization: "+bearer(token)+"\r\n"+
-		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
+		"Sec-WebSocket-Version: 13\r\n\r\n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,9 +22,9 @@ var upstreams = map[string]func(target string) string{
 	"Windows": func(target string) string {
 		return path.Clean(trimmedSegments(strings.ReplaceAll(unescape(target), `\`, "/")))
 	},
-	"prefix, dot segments kept": func(target string) string { return unescape(target) },
+	"prefix, dot segments kept": unescape,
 	"nothing decoded":           func(target string) string { return target },
-	"nothing decoded, cleaned":  func(target string) string { return path.Clean(target) },
+	"nothing decoded, cleaned":  path.Clean,
 	"cut at NUL": func(target string) string {
 		decoded, _, _ := strings.Cut(unescape(target), "\x00")
 		return path.Clean(decoded)
@@ -46,32 +46,32 @@ func unescape(s string) string {
 // spellings are targets by which somebody could try to come to /orders/1 past a passport_auth that stands before
 // /orders/* alone, or before all but /public/*.
 var spellings = []string{
-	"/orders/1", "//orders/1", "///orders//1", "/./orders/1", "/orders/./1", "/x/../orders/1", "/public/../orders/1",
-	"/public/./../orders/1", "/public//../../orders/1", "/public/x/../../orders/1", "/../orders/1", "/../../orders/1",
-	"/orders/", "/ORDERS/1", "/Orders/1", "/oRDERS/1",
-	"/%6frders/1", "/%6Frders/1", "/orders%2f1", "/orders%2F1", "/%2forders/1", "/orders/%31", "/%6f%72%64%65%72%73/1",
-	"/%2e/orders/1", "/public/%2e%2e/orders/1", "/public/.%2e/orders/1", "/public/%2E./orders/1", "/public%2f..%2forders%2f1",
-	"/public/..%2forders/1", "/public/..%2Forders/1", "/public%2f%2e%2e%2forders/1",
+	"/orders/1", "//orders/1", "///orders//1", "/./orders/1", "/orders/./1", "/x/../orders/1",
+	"/public/../orders/1", "/public/./../orders/1", "/public//../../orders/1", "/public/x/../../orders/1",
+	"/../orders/1", "/../../orders/1", "/orders/", "/ORDERS/1", "/Orders/1", "/oRDERS/1", "/%6frders/1",
+	"/%6Frders/1", "/orders%2f1", "/orders%2F1", "/%2forders/1", "/orders/%31", "/%6f%72%64%65%72%73/1",
+	"/%2e/orders/1", "/public/%2e%2e/orders/1", "/public/.%2e/orders/1", "/public/%2E./orders/1",
+	"/public%2f..%2forders%2f1", "/public/..%2forders/1", "/public/..%2Forders/1", "/public%2f%2e%2e%2forders/1",
 	"/%256frders/1", "/public/%252e%252e/orders/1", "/public/..%252forders/1", "/public%252f..%252forders%252f1",
-	"/orders%252f1", "/%25256frders/1",
-	"/orders;x=1/1", "/orders;/1", "/;x/orders/1", "/public/..;/orders/1", "/public/..;x=y/orders/1", "/public/.;/../orders/1",
-	"/public;/..;/orders/1", "/public/%2e%2e;/orders/1", "/public/..%3b/orders/1", "/orders%3bx/1",
-	`/public/..\orders/1`, `\orders\1`, `/orders\1`, "/public/..%5corders/1", "/public/..%5Corders%5C1", "/%5corders/1",
-	"/public/%2e%2e%5corders/1", "/public/..%255corders/1",
-	"/orders./1", "/orders../1", "/orders%20/1", "/orders%2e/1", "/orders.%20/1",
-	"/orders%00/1", "/orders%00", "/orders/1%00.css", "/public/..%00/orders/1", "/orders%3f/../public/x", "/orders/1%3f.css",
-	"/orders/..%2fpublic/x", "/orders/%2e%2e/public/x", "/orders/..;/public/x", "/orders/../public/x", "/orders/1/../../public/x",
-	"/orders%2f..%2fpublic/x", `/orders\..\public/x`, "/orders/.%2e/public/x",
-	"/public/..%c0%aforders/1", "/public/%c0%ae%c0%ae/orders/1", "/public/..%ef%bc%8forders/1", "/public/%ef%bc%8e%ef%bc%8e/orders/1",
-	"/%c0%aforders/1", "/public/..%e0%80%aforders/1", "/public/..%c1%9corders/1",
-	"/orders/1;.css", "/orders/1.css", "/orders/1%23.css", "/orders%23/1",
-	"http://other.example/orders/1", "http://other.example//orders/1",
+	"/orders%252f1", "/%25256frders/1", "/orders;x=1/1", "/orders;/1", "/;x/orders/1", "/public/..;/orders/1",
+	"/public/..;x=y/orders/1", "/public/.;/../orders/1", "/public;/..;/orders/1", "/public/%2e%2e;/orders/1",
+	"/public/..%3b/orders/1", "/orders%3bx/1", `/public/..\orders/1`, `\orders\1`, `/orders\1`,
+	"/public/..%5corders/1", "/public/..%5Corders%5C1", "/%5corders/1", "/public/%2e%2e%5corders/1",
+	"/public/..%255corders/1", "/orders./1", "/orders../1", "/orders%20/1", "/orders%2e/1", "/orders.%20/1",
+	"/orders%00/1", "/orders%00", "/orders/1%00.css", "/public/..%00/orders/1", "/orders%3f/../public/x",
+	"/orders/1%3f.css", "/orders/..%2fpublic/x", "/orders/%2e%2e/public/x", "/orders/..;/public/x",
+	"/orders/../public/x", "/orders/1/../../public/x", "/orders%2f..%2fpublic/x", `/orders\..\public/x`,
+	"/orders/.%2e/public/x", "/public/..%c0%aforders/1", "/public/%c0%ae%c0%ae/orders/1",
+	"/public/..%ef%bc%8forders/1", "/public/%ef%bc%8e%ef%bc%8e/orders/1", "/%c0%aforders/1",
+	"/public/..%e0%80%aforders/1", "/public/..%c1%9corders/1", "/orders/1;.css", "/orders/1.css",
+	"/orders/1%23.css", "/orders%23/1", "http://other.example/orders/1", "http://other.example//orders/1",
 }
 
 // honest are targets that nobody should take for another.
 var honest = []string{
-	"/public/a", "/public/a%20b", "/public/a%2Fb", "/public/a;v=1", "/public/caf%C3%A9", "/public/.well-known/x", "/public/a.b",
-	"/public/A/B", "/public/a%25b", "/public/a//b", "/public/x/../y", "/public/?q=../../orders", "/public/a%5Cb",
+	"/public/a", "/public/a%20b", "/public/a%2Fb", "/public/a;v=1", "/public/caf%C3%A9", "/public/.well-known/x",
+	"/public/a.b", "/public/A/B", "/public/a%25b", "/public/a//b", "/public/x/../y", "/public/?q=../../orders",
+	"/public/a%5Cb",
 }
 
 // TestRefusesPathThatUpstreamSeesOtherwise sends each spelling without a token. Whatever reaches the upstream must not
@@ -127,7 +127,7 @@ func TestRefusesPathThatUpstreamSeesOtherwise(t *testing.T) {
 			h := newHouseOf(t, "&(orders) {\n passport_auth scopes read\n reverse_proxy {$UPSTREAM}\n}\n"+
 				"http://{$ADDR}, http://other.example:{$PORT} {\npassport_server\n"+directives+"\n}")
 			for _, target := range spellings {
-				resp := h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nConnection: close\n\n")
+				resp := h.plain("GET", target)
 				got := h.upstream.last()
 				if got == nil {
 					if resp.status != http.StatusUnauthorized && resp.status != http.StatusBadRequest {
@@ -146,7 +146,7 @@ func TestRefusesPathThatUpstreamSeesOtherwise(t *testing.T) {
 				}
 			}
 			for _, target := range honest {
-				resp := h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nConnection: close\n\n")
+				resp := h.plain("GET", target)
 				if got := h.upstream.last(); resp.status != http.StatusOK || got == nil {
 					t.Errorf("%s: %d %s", target, resp.status, resp.body)
 				}
@@ -166,13 +166,13 @@ func TestRefusesPathWithLesserDemands(t *testing.T) {
 		"/orders/..;/admin/1", "/orders/..%5cadmin/1", "/orders/%252e%252e/admin/1", "/admin;x/1", "/admin./1",
 		"/admin/1", "//admin/1", "/orders/../admin/1",
 	} {
-		resp := h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nAuthorization: " + bearer(token) + "\nConnection: close\n\n")
+		resp := h.plain("GET", target, "Authorization: "+bearer(token))
 		if h.upstream.last() != nil || resp.status != http.StatusForbidden && resp.status != http.StatusBadRequest {
 			t.Errorf("%s: %d", target, resp.status)
 		}
 	}
 	for _, target := range []string{"/orders/a%2Fb", "/orders/a;b", "/orders/%25", "/orders/x/../y"} {
-		resp := h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nAuthorization: " + bearer(token) + "\nConnection: close\n\n")
+		resp := h.plain("GET", target, "Authorization: "+bearer(token))
 		if got := h.upstream.last(); resp.status != http.StatusOK || got == nil || got.uri != target {
 			t.Errorf("%s: %d", target, resp.status)
 		}
@@ -190,11 +190,11 @@ func TestPassesOddPathsWhereAllAreGuarded(t *testing.T) {
 		if !strings.HasPrefix(target, "/") {
 			continue
 		}
-		resp := h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nAuthorization: " + bearer(token) + "\nConnection: close\n\n")
+		resp := h.plain("GET", target, "Authorization: "+bearer(token))
 		if got := h.upstream.last(); resp.status != http.StatusOK || got == nil {
 			t.Errorf("%s: %d", target, resp.status)
 		}
-		resp = h.raw("GET " + target + " HTTP/1.1\nHost: " + h.addr + "\nConnection: close\n\n")
+		resp = h.plain("GET", target)
 		if got := h.upstream.last(); resp.status != http.StatusUnauthorized || got != nil {
 			t.Errorf("%s without a token: %d", target, resp.status)
 		}
@@ -219,7 +219,8 @@ func TestRefusesMethodThatUpstreamSeesOtherwise(t *testing.T) {
 		method, path, override string
 		status                 int
 	}{
-		{"GET", "/1", "", 200}, {"HEAD", "/1", "", 200}, {"POST", "/1", "", 401}, {"post", "/1", "", 400}, {"Put", "/1", "", 400},
+		{"GET", "/1", "", 200}, {"HEAD", "/1", "", 200}, {"POST", "/1", "", 401}, {"post", "/1", "", 400},
+		{"Put", "/1", "", 400},
 		{"GET", "/1", "X-HTTP-Method-Override: DELETE", 400}, {"GET", "/1", "X-Http-Method: put", 400},
 		{"GET", "/1", "X-Method-Override: PATCH", 200}, {"get", "/1", "", 200}, {"HEAD", "/secret", "", 400},
 		{"OPTIONS", "/1", "X-Method-Override: POST", 400}, {"PATCH", "/1", "", 200},

@@ -79,7 +79,9 @@ func (h *house) load(sites string) {
 
 func (h *house) adapt(sites string) []byte {
 	h.t.Helper()
-	caddyfile := strings.NewReplacer("{$ADDR}", h.addr, "{$PORT}", strings.Split(h.addr, ":")[1], "{$UPSTREAM}", h.upstream.addr).Replace(`{
+	variables := strings.NewReplacer(
+		"{$ADDR}", h.addr, "{$PORT}", strings.Split(h.addr, ":")[1], "{$UPSTREAM}", h.upstream.addr)
+	caddyfile := variables.Replace(`{
 		admin off
 		persist_config off
 		auto_https off
@@ -239,6 +241,13 @@ func (h *house) send(method, path string, fields ...string) answer {
 		req.Header[fields[i]] = append(req.Header[fields[i]], fields[i+1])
 	}
 	return h.do(req)
+}
+
+// plain sends a request of which nothing is made better than it is: the target, and lines of the header, as they are.
+func (h *house) plain(method, target string, lines ...string) answer {
+	h.t.Helper()
+	head := append([]string{method + " " + target + " HTTP/1.1", "Host: " + h.addr}, lines...)
+	return h.raw(strings.Join(head, "\n") + "\nConnection: close\n\n")
 }
 
 // raw sends bytes as they are and reads one response.

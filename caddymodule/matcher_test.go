@@ -88,10 +88,11 @@ func TestMatcherSeesTokenThatHasBeenTaken(t *testing.T) {
 
 func TestMatcherCaddyfile(t *testing.T) {
 	tests := map[string]struct{ in, want string }{
-		"alone":          {`passport`, `{}`},
-		"one line":       {`passport scopes a b`, `{"scopes":["a","b"]}`},
-		"another":        {`passport subject user`, `{"subject":"user"}`},
-		"line and block": {"passport scopes a {\n subject client\n issuer x\n}", `{"issuer":"x","scopes":["a"],"subject":"client"}`},
+		"alone":    {`passport`, `{}`},
+		"one line": {`passport scopes a b`, `{"scopes":["a","b"]}`},
+		"another":  {`passport subject user`, `{"subject":"user"}`},
+		"line and block": {"passport scopes a {\n subject client\n issuer x\n}",
+			`{"issuer":"x","scopes":["a"],"subject":"client"}`},
 		"block": {"passport {\n any_scope a b\n audience u v\n clients c d\n}",
 			`{"any_scope":["a","b"],"audience":["u","v"],"clients":["c","d"]}`},
 		"unknown":           {`passport scope a`, `unknown option "scope"`},
@@ -107,7 +108,7 @@ func TestMatcherCaddyfile(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var m Matcher
-			got := ""
+			var got string
 			if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser(test.in)); err != nil {
 				got = err.Error()
 			} else {

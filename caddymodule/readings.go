@@ -29,8 +29,8 @@ func oddPath(u *url.URL, cased bool) bool {
 	return strings.HasSuffix(path, ".") || strings.HasSuffix(path, " ")
 }
 
-// readings are the other paths that upstreams are known to make of one, decoded and, as Caddy's matchers do it, with dot
-// segments resolved and slashes merged.
+// readings are the other paths that upstreams are known to make of one: decoded and, as Caddy's matchers do it, with
+// dot segments resolved and slashes merged.
 func readings(u *url.URL, cased bool) []string {
 	var all []string
 	add := func(path string) {

@@ -147,7 +147,8 @@ func TestStripsForgedIdentityHeaders(t *testing.T) {
 // TestStripsForgedIdentityHeadersBeforeErrorRoutes fails requests before they come to their site.
 func TestStripsForgedIdentityHeadersBeforeErrorRoutes(t *testing.T) {
 	h := newHouseOf(t, ":{$PORT} {\n passport_server\n"+siteRoutes+"\n}")
-	resp := h.raw("GET /open HTTP/1.1\nHost: ...\nX-Passport-Subject: admin\nx_legacy_client: admin\nConnection: close\n\n")
+	resp := h.raw("GET /open HTTP/1.1\nHost: ...\nX-Passport-Subject: admin\nX-Legacy-Client: admin\n" +
+		"Connection: close\n\n")
 	if resp.status != http.StatusOK {
 		t.Fatalf("%d %s", resp.status, resp.body)
 	}
@@ -259,8 +260,8 @@ func TestStripsForgedIdentityBeforeFastCGI(t *testing.T) {
 	token := h.token("read")
 	for _, name := range forgeries {
 		for _, path := range []string{"/guarded", "/optional", "/open"} {
-			resp := h.raw("POST " + path + " HTTP/1.1\nHost: " + h.addr + "\n" + name + ": admin\nAuthorization: " + bearer(token) +
-				"\nConnection: X-Passport-Subject, close\nContent-Length: 2\n\nhi")
+			resp := h.raw("POST " + path + " HTTP/1.1\nHost: " + h.addr + "\n" + name + ": admin\n" +
+				"Authorization: " + bearer(token) + "\nConnection: X-Passport-Subject, close\nContent-Length: 2\n\nhi")
 			if resp.status != http.StatusOK {
 				t.Fatalf("%d %s", resp.status, resp.body)
 			}
@@ -350,14 +351,16 @@ func TestRefusesDirectiveWhereNoSiteCanBeGuarded(t *testing.T) {
 		"error routes alone": "http://{$ADDR} {\n reverse_proxy {$UPSTREAM}\n handle_errors {\n passport_auth\n }\n}",
 		"named route": "&(api) {\n passport_auth\n }\n:" + strings.Split(h.addr, ":")[1] +
 			" {\n invoke api\n reverse_proxy {$UPSTREAM}\n}",
-		"named route and errors": "&(api) {\n passport_auth\n }\nhttp://{$ADDR} {\n invoke api\n reverse_proxy {$UPSTREAM}\n" +
+		"named route and errors": "&(api) {\n passport_auth\n }\n" +
+			"http://{$ADDR} {\n invoke api\n reverse_proxy {$UPSTREAM}\n" +
 			" handle_errors {\n reverse_proxy {$UPSTREAM}\n }\n}",
 	} {
 		if err := caddy.Load(h.adapt(sites), true); err == nil || !strings.Contains(err.Error(), "caddy-passport") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	h.load("&(api) {\n passport_auth\n }\nhttp://{$ADDR} {\n handle /api {\n invoke api\n }\n reverse_proxy {$UPSTREAM}\n}")
+	h.load("&(api) {\n passport_auth\n }\n" +
+		"http://{$ADDR} {\n handle /api {\n invoke api\n }\n reverse_proxy {$UPSTREAM}\n}")
 	if resp := h.get("/", "X-Passport-Subject", "admin"); resp.status != http.StatusOK {
 		t.Fatalf("%d %s", resp.status, resp.body)
 	}
