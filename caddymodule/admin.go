@@ -28,6 +28,7 @@ const maxAdminBody = 1 << 20
 // so the issuers: it should be a unix socket, or listen where only the operator comes.
 //
 //	POST   /passport/install
+//	POST   /passport/explain
 //	GET    /passport/{issuer}/clients                POST makes one, and answers its secret once
 //	GET    /passport/{issuer}/clients/{id}           PATCH changes it, DELETE removes it
 //	POST   /passport/{issuer}/clients/{id}/secret    a new secret
@@ -55,6 +56,7 @@ func (a *adminAPI) Provision(caddy.Context) error {
 	a.mux = http.NewServeMux()
 	for pattern, handle := range map[string]adminHandler{
 		"POST /passport/install":                      adminInstall,
+		"POST /passport/explain":                      adminExplain,
 		"GET /passport/{issuer}/clients":              withIssuer(listClients),
 		"POST /passport/{issuer}/clients":             withIssuer(createClient),
 		"GET /passport/{issuer}/clients/{id}":         withIssuer(showClient),

@@ -31,7 +31,7 @@ Secrets are shown once, when they are made: only their hashes are kept.`,
 			addCommonFlags(cmd)
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(installCommand(), clientCommand(), tokenCommand(), keysCommand(), purgeCommand())
+			cmd.AddCommand(installCommand(), clientCommand(), tokenCommand(), keysCommand(), purgeCommand(), explainCommand())
 		},
 	})
 }

@@ -157,6 +157,9 @@ type trialRun struct {
 	repl    *caddy.Replacer
 	groups  map[string]bool
 	passed  []*Auth
+
+	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it.
+	meet func(caddyhttp.MiddlewareHandler) (goesOn bool)
 }
 
 // through sends the request through the routes, and tells whether it goes on after them.
@@ -184,6 +187,9 @@ func (t *trialRun) through(routes caddyhttp.RouteList) (goesOn bool) {
 }
 
 func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
+	if t.meet != nil && !t.meet(h) {
+		return false
+	}
 	switch h := h.(type) {
 	case *Auth:
 		t.passed = append(t.passed, h)

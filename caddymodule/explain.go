@@ -1,0 +1,313 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+)
+
+// explainRequest is a request that the admin API is asked about.
+type explainRequest struct {
+	Method string            `json:"method"`
+	URL    string            `json:"url"`              // with scheme and host
+	Token  string            `json:"token,omitempty"`  // an access token; empty: none is sent
+	Header map[string]string `json:"header,omitempty"` // further header fields
+}
+
+// explanation says what would become of a request.
+type explanation struct {
+	Server  string          `json:"server"`           // its name in the config
+	Listen  []string        `json:"listen"`           // where it listens
+	Doors   []explainedDoor `json:"doors"`            // the passport_auth that the request comes to, in order
+	Verdict string          `json:"verdict"`          // "refused", "passes" or "answered", by the issuer's own endpoints
+	Status  int             `json:"status,omitempty"` // what the client gets, where that is known
+	Reason  string          `json:"reason,omitempty"` // why it is refused
+	By      string          `json:"by,omitempty"`     // the handler that answers
+	Unasked []string        `json:"unasked,omitempty"`
+}
+
+// explainedDoor is one passport_auth.
+type explainedDoor struct {
+	Path       string            `json:"path"` // in the config, below /config/ of the admin endpoint
+	Issuer     string            `json:"issuer"`
+	Optional   bool              `json:"optional,omitempty"`
+	ReportOnly bool              `json:"report_only,omitempty"`
+	Preflight  bool              `json:"preflight,omitempty"`
+	Demands    []explainedDemand `json:"demands"`
+	Result     string            `json:"result"`           // "passes", "anonymous", "refused" or "reported"
+	Status     int               `json:"status,omitempty"` // of the refusal
+	Reason     string            `json:"reason,omitempty"` // of the refusal
+	ClientID   string            `json:"client_id,omitempty"`
+	Subject    string            `json:"sub,omitempty"`
+	Scope      string            `json:"scope,omitempty"`
+}
+
+// explainedDemand is one demand of a route.
+type explainedDemand struct {
+	Demand string `json:"demand"`          // as the Caddyfile has it
+	Met    *bool  `json:"met,omitempty"`   // absent: there is no good token that could meet it
+	Error  string `json:"error,omitempty"` // why it cannot be evaluated
+}
+
+func adminExplain(r *http.Request) (any, error) {
+	var asked explainRequest
+	if err := readBody(r, &asked); err != nil {
+		return nil, err
+	}
+	found, err := caddy.ActiveContext().AppIfConfigured("http")
+	if err != nil {
+		return nil, statusError{http.StatusNotFound, errors.New("the config that runs has no site")}
+	}
+	return explain(r, found.(*caddyhttp.App), &asked)
+}
+
+// explain follows a request through the routes of the server that it comes to. Nothing is sent anywhere, but another
+// issuer may be asked for its keys or about the token.
+func explain(r *http.Request, app *caddyhttp.App, asked *explainRequest) (*explanation, error) {
+	target, err := url.Parse(asked.URL)
+	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no URL of a site: it begins with http:// or https:// and has a host", asked.URL)
+	}
+	name, server, err := serverFor(app, target)
+	if err != nil {
+		return nil, err
+	}
+	trial, err := http.NewRequestWithContext(r.Context(), asked.Method, asked.URL, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	trial.RequestURI, trial.RemoteAddr = target.RequestURI(), "127.0.0.1:1"
+	if trial.URL.Path == "" {
+		trial.URL.Path = "/"
+	}
+	trial.URL.Scheme, trial.URL.Host = "", "" // as a server has it
+	if target.Scheme == "https" {
+		trial.TLS = &tls.ConnectionState{ServerName: target.Hostname(), HandshakeComplete: true}
+	}
+	for name, value := range asked.Header {
+		trial.Header.Set(name, value)
+	}
+	if asked.Token != "" {
+		trial.Header.Set("Authorization", "Bearer "+asked.Token)
+	}
+	repl := caddy.NewReplacer()
+	trial = caddyhttp.PrepareRequest(trial, repl, nil, server)
+	e := &explainer{
+		answer: &explanation{Server: name, Listen: server.Listen, Doors: []explainedDoor{}, Verdict: "passes"},
+		paths:  make(map[*Auth]string),
+	}
+	e.locate(server.Routes, "apps/http/servers/"+name)
+	for route, named := range server.NamedRoutes {
+		e.locate(caddyhttp.RouteList{*named}, "apps/http/servers/"+name+"/named_routes/"+route)
+	}
+	t := &trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool)}
+	t.meet = func(h caddyhttp.MiddlewareHandler) bool { return e.meet(t.request, h) }
+	t.through(server.Routes)
+	return e.answer, nil
+}
+
+// serverFor finds the server that listens for a URL.
+func serverFor(app *caddyhttp.App, target *url.URL) (string, *caddyhttp.Server, error) {
+	port := target.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[target.Scheme]
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", nil, fmt.Errorf("%q is no port", port)
+	}
+	var listens []string
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		for _, listen := range app.Servers[name].Listen {
+			address, err := caddy.ParseNetworkAddress(listen)
+			if err != nil {
+				continue
+			}
+			if uint(number) >= address.StartPort && uint(number) <= address.EndPort {
+				return name, app.Servers[name], nil
+			}
+			listens = append(listens, listen)
+		}
+	}
+	return "", nil, statusError{http.StatusNotFound,
+		fmt.Errorf("no server listens on port %s: they listen on %s", port, strings.Join(listens, ", "))}
+}
+
+// explainer looks at what a request comes to.
+type explainer struct {
+	answer *explanation
+	paths  map[*Auth]string
+}
+
+// locate remembers where in the config each passport_auth stands.
+func (e *explainer) locate(routes caddyhttp.RouteList, prefix string) {
+	if s := siteIn(routes); s != nil { // it is not in the config
+		e.locate(s.routes, prefix)
+		return
+	}
+	for i, route := range routes {
+		for j, h := range route.Handlers {
+			path := fmt.Sprintf("%s/routes/%d/handle/%d", prefix, i, j)
+			switch h := h.(type) {
+			case *Auth:
+				e.paths[h] = path
+			case *caddyhttp.Subroute:
+				e.locate(h.Routes, path)
+			}
+		}
+	}
+}
+
+// meet tells whether the request goes on from a handler, as far as it is for this package to say.
+func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler) (goesOn bool) {
+	switch h := h.(type) {
+	case *site:
+		v := begin(r)
+		v.stripped = true
+		h.names.strip(r)
+		if refused, _ := h.doors().mistakable(r); refused {
+			e.refuse(refusedMistakable)
+			return false
+		}
+		return true
+	case *Auth:
+		door := h.explain(r, e.paths[h])
+		e.answer.Doors = append(e.answer.Doors, door)
+		if door.Result == "refused" {
+			e.answer.Verdict, e.answer.Status, e.answer.Reason = "refused", door.Status, door.Reason
+			e.answer.By = "passport_auth"
+			return false
+		}
+		return true
+	case *Server:
+		if open, err := h.instance.use(r.Context()); err == nil && !open.issuer.Serves(h.Prefix, r.URL.Path) ||
+			err != nil && !h.mayServe(r.URL.Path) {
+			return true
+		}
+		e.answer.Verdict, e.answer.By = "answered", "passport_server"
+		return false
+	case *caddyhttp.Subroute, *caddyhttp.Invoke:
+		return true
+	}
+	return e.others(h)
+}
+
+// silent are handlers of Caddy that neither answer a request nor change what matchers and demands look at.
+var silent = []string{"encode", "headers", "vars", "tracing", "request_body", "log_append", "push", "intercept", "rewrite"}
+
+// others notes handlers that are not ours.
+func (e *explainer) others(h caddyhttp.MiddlewareHandler) (goesOn bool) {
+	module, ok := h.(caddy.Module)
+	if !ok {
+		return true
+	}
+	switch name := module.CaddyModule().ID.Name(); {
+	case name == "reverse_proxy", name == "static_response", name == "error", name == "file_server":
+		e.answer.By = name
+		return name == "reverse_proxy" || name == "static_response" || name == "error" // the trial run knows these
+	case !slices.Contains(silent, name) && !slices.Contains(e.answer.Unasked, name):
+		e.answer.Unasked = append(e.answer.Unasked, name)
+	}
+	return true
+}
+
+func (e *explainer) refuse(n *refusal) {
+	e.answer.Verdict, e.answer.Status, e.answer.Reason = "refused", n.status, n.description
+}
+
+// explain says what the handler makes of a request.
+func (a *Auth) explain(r *http.Request, path string) explainedDoor {
+	door := explainedDoor{
+		Path: path, Issuer: a.Issuer, Optional: a.Optional, ReportOnly: a.ReportOnly, Preflight: a.Preflight,
+		Demands: []explainedDemand{},
+	}
+	if door.Issuer == "" {
+		door.Issuer = DefaultIssuer
+	}
+	v := begin(r)
+	if !v.stripped {
+		v.stripped = true
+		a.names.strip(r)
+	}
+	open, id, refused := a.gate.identify(r, v)
+	good := id
+	if refused != nil {
+		good = nil
+	}
+	door.Demands = a.gate.explain(r, open, good)
+	if good != nil {
+		door.ClientID, door.Subject, door.Scope = good.ClientID, good.Subject, good.Scope
+		refused = a.gate.check(r, open, good)
+	}
+	switch {
+	case refused == nil && good != nil:
+		door.Result = "passes"
+		v.introduce(r.Header, good)
+		a.keepToken(r, v)
+		return door
+	case refused == nil && (a.Preflight && isPreflight(r) || a.Optional):
+		door.Result = "anonymous"
+		return door
+	case refused == nil:
+		refused = refusedAnonymous
+	}
+	door.Result, door.Status, door.Reason = "refused", refused.status, refused.description
+	if refused.cause != nil && refused.status != http.StatusUnauthorized {
+		door.Reason += ": " + refused.cause.Error()
+	}
+	if a.ReportOnly {
+		door.Result = "reported"
+		if id != nil {
+			a.keepToken(r, v)
+		}
+	}
+	return door
+}
+
+// explain lists the demands, and tells of each whether the identity meets it; nil meets none and fails none.
+func (g *gate) explain(r *http.Request, open *running, id *verify.Identity) []explainedDemand {
+	demands := []explainedDemand{}
+	add := func(text string, alone *gate) {
+		d := explainedDemand{Demand: text}
+		if id != nil {
+			alone.instance = g.instance
+			refused := alone.check(r, open, id)
+			met := refused == nil
+			d.Met = &met
+			if refused != nil && refused.cause != nil {
+				d.Error = refused.cause.Error()
+			}
+		}
+		demands = append(demands, d)
+	}
+	for _, scope := range g.scopes {
+		add("scope "+scope, &gate{scopes: []string{scope}})
+	}
+	if len(g.anyScope) > 0 {
+		add("any_scope "+strings.Join(g.anyScope, " "), &gate{anyScope: g.anyScope})
+	}
+	if g.subject != "" {
+		add("subject "+g.subject, &gate{subject: g.subject})
+	}
+	if len(g.audience) > 0 {
+		add("audience "+strings.Join(g.audience, " "), &gate{}) // who is found at all meets it
+	}
+	if len(g.clients) > 0 {
+		add("clients "+strings.Join(g.clients, " "), &gate{clients: g.clients})
+	}
+	for i, expression := range g.expressions {
+		add("require "+strings.Join(strings.Fields(expression), " "), &gate{require: g.require[i : i+1]})
+	}
+	return demands
+}
