@@ -41,8 +41,13 @@ type Auth struct {
 	Subject string `json:"subject,omitempty"`
 
 	// Audience are the values of which a token's `aud` must have at least one. They may have global placeholders.
-	// Default: the issuer identifier.
+	// Default: the Resource, or the issuer identifier.
 	Audience []string `json:"audience,omitempty"`
+
+	// Resource is the identifier of the protected resource that the route is (RFC 9728): an https URL without query, such
+	// as that of an MCP server; http for a loopback address. Metadata is served for it, answers name that, and it is one
+	// of the values of Audience. Global placeholders are replaced. Default: none.
+	Resource string `json:"resource,omitempty"`
 
 	// Clients are the IDs of the issuer's clients whose tokens are good here. They may have global placeholders.
 	// Default: every client.
@@ -80,7 +85,8 @@ type Auth struct {
 	Realm string `json:"realm,omitempty"`
 
 	gate     *gate
-	names    names // of UpstreamHeaders, for requests that have come through no site
+	resource *resource // nil: it is none
+	names    names     // of UpstreamHeaders, for requests that have come through no site
 	upstream []upstreamHeader
 	wanted   string
 	logger   *zap.Logger
@@ -105,8 +111,12 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	if a.Realm == "" {
 		a.Realm = defaultRealm
 	}
+	audience, err := a.provisionResource()
+	if err != nil {
+		return err
+	}
 	a.gate = &gate{
-		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: a.Audience, clients: a.Clients,
+		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: audience, clients: a.Clients,
 		expressions: a.Require,
 	}
 	if err := a.gate.provision(ctx, a.Issuer); err != nil {
@@ -126,7 +136,11 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	return guardSite(ctx, slices.Concat(slices.Collect(maps.Keys(a.UpstreamHeaders)), a.UpstreamAuth.own())...)
+	err = guardSite(ctx, slices.Concat(slices.Collect(maps.Keys(a.UpstreamHeaders)), a.UpstreamAuth.own())...)
+	if err != nil {
+		return err
+	}
+	return a.publish(ctx)
 }
 
 // Validate checks what the config demands.
@@ -182,7 +196,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return a.passReported(w, r, next, v, id, refused)
 	case refused != nil:
 		a.log(v, id, refused)
-		return refused.write(w, a.Realm, a.wanted)
+		return a.refuse(w, refused)
 	case id != nil:
 		return a.pass(w, r, next, v, open.verifier, id)
 	case a.Preflight && isPreflight(r):
@@ -197,7 +211,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return a.passReported(w, r, next, v, nil, refusedAnonymous)
 	}
 	a.log(v, nil, refusedAnonymous)
-	return refusedAnonymous.write(w, a.Realm, a.wanted)
+	return a.refuse(w, refusedAnonymous)
 }
 
 // isPreflight tells whether the request is a CORS preflight (Fetch §4.8): the question whether another may be sent.
@@ -224,7 +238,7 @@ func (a *Auth) pass(
 			return next.ServeHTTP(w, r)
 		}
 		a.log(v, id, refused)
-		return refused.write(w, a.Realm, a.wanted)
+		return a.refuse(w, refused)
 	}
 	switch {
 	case watched:
@@ -251,7 +265,7 @@ func (a *Auth) pass(
 	switch {
 	case !cw.begun:
 		clear(w.Header()) // of what belongs to the answer that was not sent
-		return refusedToken(why).write(w, a.Realm, a.wanted)
+		return a.refuse(w, refusedToken(why))
 	case cw.refused:
 		panic(http.ErrAbortHandler) // or what the client got would look complete
 	}

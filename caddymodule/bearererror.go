@@ -37,17 +37,17 @@ var (
 	}
 	refusedUser = &refusal{
 		status:      http.StatusForbidden,
-		code:        "access_denied",
+		code:        codeDenied,
 		description: "only a person may do this, not a client that acts for itself",
 	}
 	refusedClient = &refusal{
 		status:      http.StatusForbidden,
-		code:        "access_denied",
+		code:        codeDenied,
 		description: "only a client that acts for itself may do this, not a person",
 	}
 	refusedOtherClient = &refusal{
 		status:      http.StatusForbidden,
-		code:        "access_denied",
+		code:        codeDenied,
 		description: "the client may not do this",
 	}
 	refusedMistakable = &refusal{ // by the doors of a site
@@ -56,6 +56,9 @@ var (
 		description: "the target of the request can be read in more than one way",
 	}
 )
+
+// codeDenied is the `error` of bodies alone: it is none of RFC 6750.
+const codeDenied = "access_denied"
 
 // refusedToken is the refusal of a token that is not good.
 func refusedToken(err *verify.Error) *refusal {
@@ -80,9 +83,24 @@ func refusedUnavailable(err error) *refusal {
 // retryAfterSeconds is the Retry-After of a 503. A database that restarts is back by then.
 const retryAfterSeconds = "5"
 
+// challenge is what an answer says of the route.
+type challenge struct {
+	realm    string // empty: no WWW-Authenticate
+	scope    string // all scopes that it needs; empty where it asks for none
+	metadata string // the URL of the metadata of its resource (RFC 9728 §5.1); empty: it is none
+}
+
 // write answers the request. realm and scope are a route's; scope is empty where it asks for none.
 func (n *refusal) write(w http.ResponseWriter, realm, scope string) error {
-	if !n.scoped {
+	return n.answer(w, challenge{realm: realm, scope: scope})
+}
+
+// answer answers the request. Who is refused by a protected resource is told all that it takes to come back: where its
+// metadata is, and the scopes, whatever was wrong.
+func (n *refusal) answer(w http.ResponseWriter, route challenge) error {
+	realm, scope := route.realm, route.scope
+	known := route.metadata != "" && (n.status == http.StatusUnauthorized || n.status == http.StatusForbidden)
+	if !n.scoped && !known {
 		scope = ""
 	}
 	body, err := json.Marshal(struct {
@@ -99,8 +117,8 @@ func (n *refusal) write(w http.ResponseWriter, realm, scope string) error {
 	switch {
 	case n.status == http.StatusServiceUnavailable:
 		h.Set("Retry-After", retryAfterSeconds)
-	case realm != "" && n.code != "access_denied": // which is no error of RFC 6750
-		h.Add("WWW-Authenticate", n.challenge(realm, scope))
+	case realm != "" && (n.code != codeDenied || known):
+		h.Add("WWW-Authenticate", n.challenge(realm, scope, route.metadata))
 	}
 	w.WriteHeader(n.status)
 	_, err = w.Write(append(body, '\n'))
@@ -108,11 +126,11 @@ func (n *refusal) write(w http.ResponseWriter, realm, scope string) error {
 }
 
 // challenge is the WWW-Authenticate of the answer, RFC 6750 §3.
-func (n *refusal) challenge(realm, scope string) string {
+func (n *refusal) challenge(realm, scope, metadata string) string {
 	var b strings.Builder
 	b.WriteString(`Bearer realm=`)
 	quote(&b, realm)
-	if n.code != "" {
+	if n.code != "" && n.code != codeDenied {
 		b.WriteString(`, error=`)
 		quote(&b, n.code)
 		b.WriteString(`, error_description=`)
@@ -121,6 +139,10 @@ func (n *refusal) challenge(realm, scope string) string {
 	if scope != "" {
 		b.WriteString(`, scope=`)
 		quote(&b, scope)
+	}
+	if metadata != "" {
+		b.WriteString(`, resource_metadata=`)
+		quote(&b, metadata)
 	}
 	return b.String()
 }

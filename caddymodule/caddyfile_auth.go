@@ -31,6 +31,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    any_scope       <scope...>
 //	    subject         user|client
 //	    audience        <value...>
+//	    resource        <url>
 //	    clients         <client_id...>
 //	    require         <expression>
 //	    optional
@@ -53,6 +54,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"any_scope":       scopeList(&a.AnyScope),
 		"subject":         subject(&a.Subject),
 		"audience":        list(&a.Audience),
+		"resource":        {parse: a.parseResource},
 		"clients":         list(&a.Clients),
 		"require":         {parse: a.parseRequire, many: true},
 		"optional":        flag(&a.Optional),
@@ -97,6 +99,18 @@ func (a *Auth) parseRequire(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	a.Require = append(a.Require, expression)
+	return nil
+}
+
+// parseResource reads the identifier of a protected resource. What stands behind placeholders is checked when they are
+// replaced.
+func (a *Auth) parseResource(d *caddyfile.Dispenser) error {
+	if err := parseText(d, &a.Resource); err != nil || hasPlaceholder(a.Resource) {
+		return err
+	}
+	if _, err := newResource(a.Resource); err != nil {
+		return d.WrapErr(err)
+	}
 	return nil
 }
 

@@ -41,6 +41,7 @@ type instance struct {
 	mu       sync.Mutex
 	scopes   []string // that routes demand
 	audience []string // that routes demand
+	routes   []issuer.Route
 }
 
 // running is what an open issuer consists of.
@@ -66,6 +67,14 @@ func (i *instance) demand(scopes, audience []string) {
 	defer i.mu.Unlock()
 	i.scopes = append(i.scopes, scopes...)
 	i.audience = append(i.audience, audience...)
+}
+
+// guards tells the issuer of a route that demands its identifier or a resource. Handlers call it when they are
+// provisioned; once the issuer is open it has no effect.
+func (i *instance) guards(route issuer.Route) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.routes = append(i.routes, route)
 }
 
 // configured tells whether the config has a client with that ID: the config that is in force, also for requests that
@@ -165,6 +174,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 		return nil, err
 	}
 	r.issuer.NameResources(i.audience...)
+	r.issuer.NameRoutes(i.routes...)
 	r.done.Go(func() { r.ring.Run(background) })
 	r.done.Go(func() { r.verifier.Run(background) })
 	return r, nil

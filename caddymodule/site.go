@@ -19,8 +19,9 @@ import (
 // provisioned, the list of routes that it is in has not been compiled, and becomes a list of one route, the site, which
 // runs the original list.
 type site struct {
-	names  names
-	logger *zap.Logger
+	names     names
+	resources resources // whose metadata it serves
+	logger    *zap.Logger
 
 	routes caddyhttp.RouteList      // the original list
 	chain  func() caddyhttp.Handler // it, compiled at the first request
@@ -45,6 +46,19 @@ func guardSite(ctx caddy.Context, fields ...string) error {
 		}
 	}
 	return nil
+}
+
+// publishResource has the site that is being provisioned serve the metadata of a resource.
+func publishResource(ctx caddy.Context, res *resource) error {
+	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nil
+	}
+	sites, err := sitesOf(ctx, srv)
+	for _, s := range sites {
+		s.resources.add(res)
+	}
+	return err
 }
 
 // sitesOf returns the sites that the handler which is being provisioned belongs to. It is more than one for a handler
@@ -164,6 +178,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	v := begin(r)
 	v.stripped = true
 	s.names.strip(r)
+	if res := s.resources.find(r); res != nil {
+		res.serve(w, r, s.logger)
+		return nil
+	}
 	refused, reported := s.doors().mistakable(r)
 	if refused {
 		return refuseMistakable(w, r, s.logger)

@@ -13,7 +13,7 @@ func (r *route) options(w http.ResponseWriter, req *http.Request) {
 	h.Set("Allow", r.methods())
 	if r.cross && req.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", r.methods())
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, MCP-Protocol-Version")
 		h.Set("Access-Control-Max-Age", "7200") // the most that Chromium honors
 	}
 	w.WriteHeader(http.StatusNoContent)

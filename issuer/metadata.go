@@ -22,9 +22,10 @@ func (e *endpoints) metadata(w http.ResponseWriter, r *http.Request) {
 	writeDocument(w, r, "application/json", doc.body, doc.etag)
 }
 
-// renderMetadata states what is on, and nothing else (RFC 8414 §2). There is no authorization_endpoint as long as no
-// grant uses one; response_types_supported has to be there, though, and is empty then. grant_types_supported is there
-// when empty, for without it clients would assume authorization_code and implicit.
+// renderMetadata states what is on, and nothing else (RFC 8414 §2). authorization_endpoint is there although no grant
+// uses it: clients of MCP take no metadata without (the TypeScript SDK refuses it whole). That nothing can be asked for
+// there, response_types_supported says, which is empty. grant_types_supported is there when empty, for without it
+// clients would assume authorization_code and implicit.
 func (e *endpoints) renderMetadata(identifier string) []byte {
 	base := origin(identifier) + e.prefix
 	secrets := []string{"client_secret_basic", "client_secret_post"}
@@ -44,6 +45,7 @@ func (e *endpoints) renderMetadata(identifier string) []byte {
 
 	b := append(make([]byte, 0, 1024), '{')
 	b = appendMember(b, "issuer", identifier)
+	b = appendMember(b, "authorization_endpoint", base+"/authorize")
 	b = appendMember(b, "token_endpoint", base+"/token")
 	b = appendList(b, "token_endpoint_auth_methods_supported", tokenMethods)
 	b = appendMember(b, "revocation_endpoint", base+"/revoke")
