@@ -343,9 +343,8 @@ func (l logged) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 // claimed reads what log lines tell of a token that was refused for why. It does so only for reasons that are given
 // once the signature has been found good: what others claim is not told.
 func claimed(token string, why error) (jti, clientID string, ok bool) {
-	switch why {
-	case verify.ErrExpired, verify.ErrNotYetValid, verify.ErrRevoked, verify.ErrClientGone:
-	default:
+	authentic := []error{verify.ErrExpired, verify.ErrNotYetValid, verify.ErrRevoked, verify.ErrClientGone}
+	if !slices.ContainsFunc(authentic, func(err error) bool { return errors.Is(why, err) }) {
 		return "", "", false
 	}
 	_, rest, _ := strings.Cut(token, ".")

@@ -171,10 +171,5 @@ func (g *gate) findEnough(i *issuer.Issuer) *enough {
 }
 
 func hasAny(id *verify.Identity, scopes []string) bool {
-	for _, scope := range scopes {
-		if id.HasScope(scope) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(scopes, id.HasScope)
 }

@@ -124,7 +124,6 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ caddy.Provisioner                 = (*Matcher)(nil)
 	_ caddy.Validator                   = (*Matcher)(nil)
-	_ caddyhttp.RequestMatcher          = (*Matcher)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*Matcher)(nil)
 	_ caddyfile.Unmarshaler             = (*Matcher)(nil)
 )
