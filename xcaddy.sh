@@ -8,7 +8,7 @@ readonly golangci_version=v2.15.0
 readonly module=github.com/oauth2-passport/caddy-passport
 
 # The command that is needed, and the Debian package that has it.
-readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql)
+readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql node:nodejs npm:npm)
 readonly bench_needs=(wrk:wrk)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -18,7 +18,8 @@ usage() {
 	cat <<'TEXT'
 Usage: ./xcaddy.sh <command>
 
-  build          builds ./caddy: Caddy with this plugin
+  build [flags]  builds ./caddy: Caddy with this plugin; flags go to xcaddy
+                 (--with github.com/mholt/caddy-ratelimit@v0.1.0, for one)
   run            builds ./caddy if it is missing or older than the sources, and runs Caddyfile.example;
                  its data is kept in ./.demo
   test [flags]   every check and every test; flags go to go test (-run TestWalk, -short, ...)
@@ -66,7 +67,7 @@ build() {
 	need_go
 	say "building ./caddy (Caddy $caddy_version)"
 	# The version before "=" keeps Go from asking a proxy about a module that is on disk.
-	go tool xcaddy build "$caddy_version" --with "$module@v0.0.0=." --output ./caddy
+	go tool xcaddy build "$caddy_version" --with "$module@v0.0.0=." --output ./caddy "$@"
 }
 
 # fresh tells whether ./caddy is newer than everything it is built from.
@@ -122,7 +123,7 @@ cd "$root"
 command=${1:-}
 [[ $# -eq 0 ]] || shift
 case $command in
-build) build ;;
+build) build "$@" ;;
 run) run ;;
 test) run_tests "$@" ;;
 bench) bench "$@" ;;
