@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 func init() {
@@ -32,6 +34,7 @@ type App struct {
 	ctx       caddy.Context
 	mu        sync.Mutex
 	instances map[string]*instance
+	sources   map[sourceKey]*verify.External // of the tokens of other issuers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -77,13 +80,15 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start opens the storage of each issuer, unless a request that came first has done so.
+// Start opens the storage of each issuer, unless a request that came first has done so, and begins to fetch the keys of
+// others.
 func (a *App) Start() error {
 	for _, i := range a.all() {
 		if err := i.open(a.ctx); err != nil {
 			return err
 		}
 	}
+	a.startSources()
 	return nil
 }
 
@@ -93,6 +98,7 @@ func (*App) Stop() error { return nil }
 // Cleanup lets go what the issuers of this config have acquired. What the next config has acquired too stays open.
 func (a *App) Cleanup() error {
 	retire(a.all())
+	a.retireSources()
 	return nil
 }
 

@@ -28,7 +28,8 @@ func init() {
 // Where several are on the way of one request, all of them apply. The token is taken from the request unless each of
 // them forwards it.
 type Auth struct {
-	// Issuer is the name of the issuer in the app passport whose tokens are good here. Default: "default".
+	// Issuer is the name of the issuer in the app passport whose tokens are good here; "off": only tokens of Trust and
+	// Introspect are. Default: "default".
 	Issuer string `json:"issuer,omitempty"`
 
 	// Scopes are all demanded: a token that lacks one is refused with 403. Default: none.
@@ -49,9 +50,15 @@ type Auth struct {
 	// of the values of Audience. Global placeholders are replaced. Default: none.
 	Resource string `json:"resource,omitempty"`
 
-	// Clients are the IDs of the issuer's clients whose tokens are good here. They may have global placeholders.
-	// Default: every client.
+	// Clients are the IDs of the issuer's clients whose tokens are good here, and no client of another issuer. They may
+	// have global placeholders. Default: every client.
 	Clients []string `json:"clients,omitempty"`
+
+	// Trust are other issuers whose JWTs are good here too. Default: none.
+	Trust []*Trust `json:"trust,omitempty"`
+
+	// Introspect is another issuer that is asked about tokens that are no JWT of a known issuer. Default: none.
+	Introspect *Introspect `json:"introspect,omitempty"`
 
 	// Require are expressions in CEL, all of which have to come out true for a request with a good token; one that cannot
 	// be evaluated has not. They know claims, scopes, client, user and request. Default: none.
@@ -117,7 +124,7 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	}
 	a.gate = &gate{
 		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: audience, clients: a.Clients,
-		expressions: a.Require,
+		expressions: a.Require, trust: a.Trust, introspect: a.Introspect,
 	}
 	if err := a.gate.provision(ctx, a.Issuer); err != nil {
 		return err
@@ -198,7 +205,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		a.log(v, id, refused)
 		return a.refuse(w, refused)
 	case id != nil:
-		return a.pass(w, r, next, v, open.verifier, id)
+		return a.pass(w, r, next, v, open, id)
 	case a.Preflight && isPreflight(r):
 		r.Body, r.ContentLength = http.NoBody, 0 // it has none (Fetch §4.8)
 		for _, name := range methodOverrides {
@@ -223,7 +230,7 @@ func isPreflight(r *http.Request) bool {
 // pass hands the request on, for who has been found to call.
 func (a *Auth) pass(
 	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler,
-	v *visit, verifier *verify.Verifier, id *verify.Identity,
+	v *visit, open *running, id *verify.Identity,
 ) error {
 	watched := v.identity == id // by a passport_auth before this one
 	a.keepToken(r, v)
@@ -244,9 +251,9 @@ func (a *Auth) pass(
 	case watched:
 		return next.ServeHTTP(w, r)
 	case a.ReportOnly:
-		return a.passWatched(w, r, next, v, verifier, id)
+		return a.passWatched(w, r, next, v, open, id)
 	}
-	ctx, release := verifier.Watch(r.Context(), id)
+	ctx, release := watch(r.Context(), open, id)
 	defer release()
 	cw := &v.writer
 	if cw.ctx != nil { // another passport_auth, for another identity, uses it

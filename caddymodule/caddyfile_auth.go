@@ -17,16 +17,18 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err := a.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	if err := checkIssuer(h, a.Issuer); err != nil {
-		return nil, err
+	if a.Issuer != issuerOff {
+		if err := checkIssuer(h, a.Issuer); err != nil {
+			return nil, err
+		}
 	}
-	return &a, nil
+	return &a, checkForeign(h, &a)
 }
 
 // UnmarshalCaddyfile reads the directive passport_auth. Syntax:
 //
 //	passport_auth [<matcher>] [scopes <scope...>] {
-//	    issuer          <issuer name>
+//	    issuer          <issuer name>|off
 //	    scopes          <scope...>
 //	    any_scope       <scope...>
 //	    subject         user|client
@@ -34,6 +36,8 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    resource        <url>
 //	    clients         <client_id...>
 //	    require         <expression>
+//	    trust           ...
+//	    introspect      ...
 //	    optional
 //	    report_only
 //	    forward_token
@@ -45,7 +49,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 // upstream_header may be repeated with other names, and require with other expressions, which all have to come out true.
 // An expression is one argument, in backquotes, or the rest of the line. The scopes stand either on the first line or in
-// the block.
+// the block. [foreignOptions] has the syntax of trust and introspect.
 func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	options := map[string]option{
@@ -65,6 +69,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"preflight":       flag(&a.Preflight),
 		"realm":           text(&a.Realm),
 	}
+	foreignOptions(options, &a.Trust, &a.Introspect)
 	if d.NextArg() {
 		if d.Val() != "scopes" {
 			return d.Errf("unknown argument %q of passport_auth: it has scopes, the rest stands in its block", d.Val())
@@ -136,7 +141,7 @@ func (a *Auth) parseUpstreamHeader(d *caddyfile.Dispenser) error {
 // issuerName reads the name of an issuer.
 func issuerName(into *string) option {
 	return option{parse: func(d *caddyfile.Dispenser) error {
-		if err := parseText(d, into); err != nil {
+		if err := parseText(d, into); err != nil || *into == issuerOff {
 			return err
 		}
 		if err := checkIssuerName(*into); err != nil {

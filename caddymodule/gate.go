@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,17 +18,23 @@ import (
 // gate tells who calls, and whether that is enough for what a route demands. It keeps nothing of a request: who a token
 // is, is remembered by the verifier; what it may do here is found out each time.
 type gate struct {
-	instance *instance
+	instance *instance // nil: tokens of our own are not taken
+	foreign  *foreign  // nil: no others are
 
 	scopes, anyScope []string
 	subject          string
 	audience         []string // empty: the issuer identifier that holds for the request
 	clients          []string
 	expressions      []string // CEL, all of which have to come out true
+	trust            []*Trust
+	introspect       *Introspect
 
 	require []*requirement // expressions, compiled
 	enough  atomic.Pointer[enough]
 }
+
+// errNoIssuer is the answer to a route that could take no token at all.
+var errNoIssuer = errors.New("issuer is off, and no other is named: give trust or introspect")
 
 // enough is what the demanded scopes are satisfied by: for each, those that allow it. Which these are is known when the
 // issuer is open.
@@ -43,8 +50,14 @@ func (g *gate) provision(ctx caddy.Context, issuerName string) error {
 	if err != nil {
 		return err
 	}
-	if g.instance, err = app.instance(issuerName); err != nil {
-		return err
+	identifier := ""
+	if issuerName != issuerOff {
+		if g.instance, err = app.instance(issuerName); err != nil {
+			return err
+		}
+		identifier = g.instance.config.Identifier
+	} else if len(g.trust) == 0 && g.introspect == nil {
+		return errNoIssuer
 	}
 	for _, list := range []*[]string{&g.audience, &g.clients} {
 		*list = slices.Clone(*list)
@@ -57,7 +70,12 @@ func (g *gate) provision(ctx caddy.Context, issuerName string) error {
 	if g.require, err = compileRequirements(g.expressions); err != nil {
 		return err
 	}
-	g.instance.demand(slices.Concat(g.scopes, g.anyScope), g.audience)
+	if g.foreign, err = app.provisionForeign(g.trust, g.introspect, g.audience, identifier); err != nil {
+		return err
+	}
+	if g.instance != nil {
+		g.instance.demand(slices.Concat(g.scopes, g.anyScope), g.audience)
+	}
 	return nil
 }
 
@@ -111,16 +129,26 @@ func (g *gate) identify(r *http.Request, v *visit) (*running, *verify.Identity, 
 	case sentMalformed:
 		return nil, nil, refusedToken(verify.ErrMalformed)
 	}
-	open, err := g.instance.use(r.Context())
-	if err != nil {
-		return nil, nil, refusedUnavailable(err)
+	var (
+		open       *running
+		verifier   *verify.Verifier
+		identifier string
+		err        error
+	)
+	if g.instance != nil {
+		if open, err = g.instance.use(r.Context()); err != nil {
+			return nil, nil, refusedUnavailable(err)
+		}
+		verifier, identifier = open.verifier, open.issuer.IdentifierFor(r)
 	}
-	identifier := open.issuer.IdentifierFor(r)
-	id, err := v.verify(r.Context(), open.verifier, identifier)
+	id, err := v.verify(r.Context(), verifier, identifier, g.foreign)
 	if err == nil {
-		if len(g.audience) > 0 {
+		switch {
+		case !id.Own():
+			err = g.foreign.intended(id)
+		case len(g.audience) > 0:
 			err = id.IntendedFor(g.audience...)
-		} else {
+		default:
 			err = id.IntendedFor(identifier)
 		}
 	}
@@ -135,16 +163,7 @@ func (g *gate) identify(r *http.Request, v *visit) (*running, *verify.Identity, 
 
 // check tells whether who calls may pass: nil if so.
 func (g *gate) check(r *http.Request, open *running, id *verify.Identity) *refusal {
-	e := g.enough.Load()
-	if e == nil || e.issuer != open.issuer {
-		e = g.findEnough(open.issuer)
-	}
-	for _, scopes := range e.all {
-		if !hasAny(id, scopes) {
-			return refusedScope
-		}
-	}
-	if len(e.any) > 0 && !hasAny(id, e.any) {
+	if !g.scoped(open, id) {
 		return refusedScope
 	}
 	switch {
@@ -152,10 +171,41 @@ func (g *gate) check(r *http.Request, open *running, id *verify.Identity) *refus
 		return refusedUser
 	case g.subject == "client" && id.Person():
 		return refusedClient
-	case len(g.clients) > 0 && !slices.Contains(g.clients, id.ClientID):
+	case len(g.clients) > 0 && (!id.Own() || !slices.Contains(g.clients, id.ClientID)):
 		return refusedOtherClient
 	}
 	return g.meets(r, open, id)
+}
+
+// scoped tells whether the token has the scopes that are demanded. What a scope includes, our own issuer says of its
+// tokens: those of others have what they name.
+func (g *gate) scoped(open *running, id *verify.Identity) bool {
+	if !id.Own() {
+		for _, scope := range g.scopes {
+			if !id.HasScope(scope) {
+				return false
+			}
+		}
+		return len(g.anyScope) == 0 || hasAny(id, g.anyScope)
+	}
+	e := g.enough.Load()
+	if e == nil || e.issuer != open.issuer {
+		e = g.findEnough(open.issuer)
+	}
+	for _, scopes := range e.all {
+		if !hasAny(id, scopes) {
+			return false
+		}
+	}
+	return len(e.any) == 0 || hasAny(id, e.any)
+}
+
+// watch has the request end when the token does.
+func watch(ctx context.Context, open *running, id *verify.Identity) (watched context.Context, release func()) {
+	if source := id.External(); source != nil {
+		return source.Watch(ctx, id)
+	}
+	return open.verifier.Watch(ctx, id)
 }
 
 func (g *gate) findEnough(i *issuer.Issuer) *enough {

@@ -35,6 +35,7 @@ type visit struct {
 	// What became of the token, at the verifier and the issuer that were asked last.
 	verifier *verify.Verifier
 	issuer   string
+	foreign  *foreign
 	verdict  *verify.Identity
 	err      error
 
@@ -88,11 +89,19 @@ func (v *visit) bearer(r *http.Request) sent {
 	return v.how
 }
 
-// verify finds out whose the token is. The answers of a verifier are good for the rest of the request.
-func (v *visit) verify(ctx context.Context, verifier *verify.Verifier, issuer string) (*verify.Identity, error) {
-	if v.verifier != verifier || v.issuer != issuer {
-		v.verifier, v.issuer = verifier, issuer
-		v.verdict, v.err = verifier.Verify(ctx, v.token, issuer)
+// verify finds out whose the token is: of our own issuer, unless verifier is nil, or of others, unless foreign is. The
+// answers are good for the rest of the request.
+func (v *visit) verify(
+	ctx context.Context, verifier *verify.Verifier, issuer string, others *foreign,
+) (*verify.Identity, error) {
+	if v.verifier != verifier || v.issuer != issuer || v.foreign != others {
+		v.verifier, v.issuer, v.foreign = verifier, issuer, others
+		if others == nil {
+			v.verdict, v.err = verifier.Verify(ctx, v.token, issuer)
+		} else {
+			others.start()
+			v.verdict, v.err = others.Verify(ctx, v.token, verifier, issuer)
+		}
 	}
 	return v.verdict, v.err
 }
@@ -102,9 +111,13 @@ func (v *visit) introduce(h http.Header, id *verify.Identity) {
 	v.identity = id
 	v.values = [5]string{id.Subject, id.ClientID, id.Scope, id.Issuer, id.Username}
 	h[headerSubject] = v.values[0:1:1] // nobody can append over the next one
-	h[headerClient] = v.values[1:2:2]
 	h[headerScope] = v.values[2:3:3]
 	h[headerIssuer] = v.values[3:4:4]
+	if id.ClientID != "" { // other issuers need not name one
+		h[headerClient] = v.values[1:2:2]
+	} else {
+		delete(h, headerClient)
+	}
 	if id.Person() {
 		h[headerUsername] = v.values[4:5:5]
 	} else {

@@ -17,7 +17,8 @@ func init() {
 //
 // A request whose token cannot be checked, because storage is not available, is answered with 503.
 type Matcher struct {
-	// Issuer is the name of the issuer in the app passport whose tokens are good here. Default: "default".
+	// Issuer is the name of the issuer in the app passport whose tokens are good here; "off": only tokens of Trust and
+	// Introspect are. Default: "default".
 	Issuer string `json:"issuer,omitempty"`
 
 	// Scopes are all demanded. Default: none.
@@ -36,6 +37,12 @@ type Matcher struct {
 	// Clients are the IDs of the issuer's clients that match. They may have global placeholders. Default: every client.
 	Clients []string `json:"clients,omitempty"`
 
+	// Trust are other issuers whose JWTs are good here too. Default: none.
+	Trust []*Trust `json:"trust,omitempty"`
+
+	// Introspect is another issuer that is asked about tokens that are no JWT of a known issuer. Default: none.
+	Introspect *Introspect `json:"introspect,omitempty"`
+
 	gate *gate
 }
 
@@ -51,6 +58,7 @@ func (Matcher) CaddyModule() caddy.ModuleInfo {
 func (m *Matcher) Provision(ctx caddy.Context) error {
 	m.gate = &gate{
 		scopes: m.Scopes, anyScope: m.AnyScope, subject: m.Subject, audience: m.Audience, clients: m.Clients,
+		trust: m.Trust, introspect: m.Introspect,
 	}
 	return m.gate.provision(ctx, m.Issuer)
 }
@@ -79,12 +87,14 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
 //	passport [<option> <value...>] {
-//	    issuer    <issuer name>
+//	    issuer    <issuer name>|off
 //	    scopes    <scope...>
 //	    any_scope <scope...>
 //	    subject   user|client
 //	    audience  <value...>
 //	    clients   <client_id...>
+//	    trust     ...
+//	    introspect ...
 //	}
 //
 // One option may stand on the first line, the others in the block. Without any, every good token matches.
@@ -98,6 +108,7 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"audience":  list(&m.Audience),
 		"clients":   list(&m.Clients),
 	}
+	foreignOptions(options, &m.Trust, &m.Introspect)
 	if d.NextArg() {
 		name, line := d.Val(), d.Line()
 		opt, ok := options[name]

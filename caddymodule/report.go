@@ -29,9 +29,9 @@ func (a *Auth) passReported(
 // passWatched hands on a request for who has been found to call, and tells when the token was good no more before the
 // request was over, where it would have been cut.
 func (a *Auth) passWatched(
-	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, verifier *verify.Verifier, id *verify.Identity,
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, open *running, id *verify.Identity,
 ) error {
-	ctx, release := verifier.Watch(r.Context(), id)
+	ctx, release := watch(r.Context(), open, id)
 	defer release()
 	err := next.ServeHTTP(w, r)
 	if why, ok := errors.AsType[*verify.Error](context.Cause(ctx)); ok {

@@ -90,11 +90,14 @@ func (*evaluation) Parent() cel.Activation { return nil }
 
 // hasScope tells whether the token may do what a scope allows, by the rules of the routes.
 func (s *evaluation) hasScope(name string) bool {
-	return s.id.HasScope(name) ||
+	return s.id.HasScope(name) || s.id.Own() &&
 		slices.ContainsFunc(s.id.Scopes, func(has string) bool { return s.open.issuer.ScopeIncludes(has, name) })
 }
 
-func (s *evaluation) clientID() (ref.Val, error) { return types.String(s.id.ClientID), nil }
+// The client and the user are those of our own issuer: another's may have the same names. Expressions find what another
+// issuer says in claims.
+
+func (s *evaluation) clientID() (ref.Val, error) { return s.own(s.id.ClientID) }
 
 func (s *evaluation) clientName() (ref.Val, error) {
 	c, err := s.knownClient()
@@ -125,14 +128,22 @@ func (s *evaluation) knownClient() (*knownClient, error) {
 	return s.client, nil
 }
 
-func (s *evaluation) userID() (ref.Val, error)   { return types.String(s.id.UserID), nil }
-func (s *evaluation) username() (ref.Val, error) { return given(s.id.Username) }
+func (s *evaluation) userID() (ref.Val, error)   { return s.own(s.id.UserID) }
+func (s *evaluation) username() (ref.Val, error) { return s.own(s.id.Username) }
 
 // email is the claim of that name.
 func (s *evaluation) email() (ref.Val, error) {
 	claim, _ := s.id.Claim("email")
 	address, _ := claim.(string)
-	return given(address)
+	return s.own(address)
+}
+
+// own is a name that our own issuer has given.
+func (s *evaluation) own(name string) (ref.Val, error) {
+	if !s.id.Own() {
+		return nil, errAbsent
+	}
+	return given(name)
 }
 
 func given(text string) (ref.Val, error) {
@@ -234,7 +245,7 @@ type knownClient struct {
 // lookUpClient finds the client of the token. [errAbsent] says that nothing is known of it: so it is for the tokens of other
 // issuers, whose clients may have the same IDs as ours.
 func (s *evaluation) lookUpClient() (*knownClient, error) {
-	if s.id.Issuer != s.open.issuer.IdentifierFor(s.request) {
+	if !s.id.Own() {
 		return nil, errAbsent
 	}
 	for i := range s.instance.config.clients {

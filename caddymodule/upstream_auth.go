@@ -142,6 +142,8 @@ func (u *UpstreamAuth) provision(i *instance) error {
 		if u.parts, err = credentialParts(u.Header.Value); err != nil {
 			return fmt.Errorf("upstream_auth header: %w", err)
 		}
+	case u.JWT != nil && i == nil:
+		return errors.New("upstream_auth jwt: issuer is off, and there is no key to sign with")
 	case u.JWT != nil:
 		if u.field, err = u.JWT.provision(i); err != nil {
 			return fmt.Errorf("upstream_auth jwt: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,7 +30,7 @@ type External struct {
 	ctx     context.Context // done when it is closed
 	stop    context.CancelFunc
 	mu      sync.Mutex
-	started bool
+	started atomic.Bool
 	closed  bool
 	working sync.WaitGroup
 }
@@ -80,12 +81,14 @@ func (x *External) Name() string { return x.name }
 
 // Start begins the work in the background, unless it has begun: keys are fetched, running requests watched. Call Close.
 func (x *External) Start() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.started || x.closed {
+	if x.started.Load() {
 		return
 	}
-	x.started = true
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed || x.started.Swap(true) {
+		return
+	}
 	x.working.Go(func() { x.source.run(x.ctx) })
 	x.working.Go(x.watch)
 }
