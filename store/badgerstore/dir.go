@@ -127,7 +127,7 @@ func (d *directory) settle() error {
 		// A file that is gone meanwhile, or somebody else's, is no reason to fail: the directory shuts others out.
 		info, err := entry.Info()
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
-			os.Chmod(filepath.Join(d.path, entry.Name()), info.Mode().Perm()&0o700)
+			_ = os.Chmod(filepath.Join(d.path, entry.Name()), info.Mode().Perm()&0o700)
 		}
 	}
 	if !recent {
@@ -181,7 +181,7 @@ func checkKey(dir string, key []byte) error {
 	if err != nil {
 		return plain(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	var head [aes.BlockSize + len(known)]byte
 	if _, err := io.ReadFull(file, head[:]); err != nil {
 		return fmt.Errorf("%s is damaged: %w", badger.KeyRegistryFileName, err)

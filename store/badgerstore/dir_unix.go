@@ -19,6 +19,6 @@ func syncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // it was only read
 	return dir.Sync()
 }

@@ -121,7 +121,7 @@ func (e *Engine) open() (*handle, error) {
 		return nil, fmt.Errorf("storage directory %s: %w", e.dir.path, e.dir.explain(err))
 	}
 	if err := e.dir.settle(); err != nil {
-		db.Close()
+		_ = db.Close() // nothing has been written to it
 		return nil, fmt.Errorf("storage directory %s: %w", e.dir.path, err)
 	}
 	return &handle{db: db, limits: limits{

@@ -10,5 +10,5 @@ func freeSpace(path string) (uint64, bool) {
 	if err := syscall.Statfs(path, &stat); err != nil {
 		return 0, false
 	}
-	return uint64(max(stat.Bavail, 0)) * uint64(stat.Bsize), true
+	return uint64(max(stat.Bavail, 0)) * uint64(stat.Bsize), true //nolint:unconvert // signed on some systems
 }

@@ -20,7 +20,8 @@ import (
 
 // Options say which database to use, and how.
 type Options struct {
-	// URL is the connection string, as a URL or as keywords and values: see pgxpool.ParseConfig. It may name pool_max_conns.
+	// URL is the connection string, as a URL or as keywords and values; see [pgxpool.ParseConfig]. It may name
+	// pool_max_conns.
 	URL string
 	// Timeout bounds one transaction, its retries and the wait for a connection included. Default: 10 seconds.
 	Timeout time.Duration
@@ -164,7 +165,7 @@ func (e *Engine) run(ctx context.Context, begin string, readOnly bool, fn func(s
 		if err = e.attempt(ctx, begin, readOnly, fn); !conflict(err) {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(attempt, 6)))
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(attempt, 6))) //nolint:gosec // any will do
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)

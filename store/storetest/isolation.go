@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,7 @@ func testPhantom(t *testing.T, e store.Engine) {
 				if err != nil || len(there) >= limit {
 					return err
 				}
-				return tx.Put(fmt.Appendf(prefix[:len(prefix):len(prefix)], "%02d", i), nil, 0)
+				return tx.Put(fmt.Appendf(slices.Clip(prefix), "%02d", i), nil, 0)
 			})
 			if err != nil {
 				t.Errorf("Update: %v", err)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -99,9 +100,7 @@ func testScanRandom(t *testing.T, e store.Engine) {
 	for round := range 60 {
 		fail := random.IntN(4) == 0
 		work := map[string]string{}
-		for k, v := range model {
-			work[k] = v
-		}
+		maps.Copy(work, model)
 		steps := random.Perm(random.IntN(20) + 1)
 		type step struct {
 			key, value string
@@ -115,9 +114,7 @@ func testScanRandom(t *testing.T, e store.Engine) {
 		}
 		err := e.Update(t.Context(), func(tx store.Tx) error {
 			clear(work)
-			for k, v := range model {
-				work[k] = v
-			}
+			maps.Copy(work, model)
 			for _, s := range plan {
 				var err error
 				if s.remove {

@@ -79,7 +79,7 @@ func (s *Server) Run() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has it
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, filepath.Dir(s.dir)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
