@@ -25,6 +25,10 @@ func BenchmarkServer(b *testing.B) {
 		{"site alone", "passport_server", "/orders/17"},
 		{"scopes", "passport_server\npassport_auth scopes read", "/orders/17"},
 		{"placeholder", "passport_server\npassport_auth {\n upstream_header X-User {passport.subject}\n}", "/orders/17"},
+		{"require", "passport_server\npassport_auth scopes read {\n require `" + `claims.sub == "demo" && ` +
+			`claims.client_id == client.id && claims.scope.contains("read") && request.path.startsWith("/orders/")` +
+			"`\n}", "/orders/17"},
+		{"report_only", "passport_server\npassport_auth scopes read {\n report_only\n}", "/orders/17"},
 		{"two", "passport_server\npassport_auth\npassport_auth /orders* scopes read", "/orders/17"},
 		{"odd path", "passport_server\npassport_auth /orders* scopes read", "/orders/a%2Fb"},
 	} {

@@ -204,7 +204,9 @@ func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler) (goesOn
 }
 
 // silent are handlers of Caddy that neither answer a request nor change what matchers and demands look at.
-var silent = []string{"encode", "headers", "vars", "tracing", "request_body", "log_append", "push", "intercept", "rewrite"}
+var silent = []string{
+	"encode", "headers", "vars", "tracing", "request_body", "log_append", "push", "intercept", "rewrite",
+}
 
 // others notes handlers that are not ours.
 func (e *explainer) others(h caddyhttp.MiddlewareHandler) (goesOn bool) {

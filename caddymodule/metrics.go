@@ -25,7 +25,7 @@ func registerMetrics(ctx caddy.Context) error {
 		return nil
 	}
 	err := registry.Register(refusedTotal)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == refusedTotal {
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && known.ExistingCollector == refusedTotal {
 		return nil // by another handler of the config
 	}
 	return err

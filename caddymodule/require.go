@@ -119,7 +119,8 @@ func compileRequirement(expression string) (*requirement, error) {
 				continue
 			}
 			if args := call.Args(); len(args) == 0 || args[len(args)-1].Kind() != ast.LiteralKind {
-				return nil, errors.New("matches takes a regular expression that is written out, not one that comes with the request")
+				return nil, errors.New("matches takes a regular expression that is written out, " +
+					"not one that comes with the request")
 			}
 		}
 	}
@@ -159,8 +160,8 @@ func compileRequirements(expressions []string) ([]*requirement, error) {
 	return all, nil
 }
 
-// unmet is the refusal of a request that does not meet the requirement at that place, from zero. It names the place: what
-// the expression says is the operator's own business.
+// unmet is the refusal of a request that does not meet the requirement at that place, from zero. It names the place:
+// what the expression says is the operator's own business.
 func unmet(place int, cause error) *refusal {
 	return &refusal{
 		status:      http.StatusForbidden,

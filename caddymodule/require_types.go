@@ -192,8 +192,8 @@ func (m *claimMap) Contains(key ref.Val) ref.Val {
 	return types.Bool(ok)
 }
 
-// textMap is the query or the header of a request. A name that comes more than once has no value: which one the upstream
-// takes is not known. Such a value is an error, so that the request is refused.
+// textMap is the query or the header of a request. A name that comes more than once has no value: which one the
+// upstream takes is not known. Such a value is an error, so that the request is refused.
 type textMap struct {
 	traits.Mapper // its names, with empty values
 	find          func(name string) (values []string)

@@ -36,6 +36,8 @@ type gateway struct {
 
 	bare    string // address of the site that has reverse_proxy only
 	guarded string // address of the same site with an issuer and passport_auth
+	require string // the same with an expression
+	report  string // the same with report_only
 	respond string // address of the site that answers at once
 
 	issuer string // `iss`
@@ -63,7 +65,7 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, address := range []*string{&g.admin, &g.bare, &g.guarded, &g.respond} {
+	for _, address := range []*string{&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.respond} {
 		var err error
 		if *address, err = freeAddress(); err != nil {
 			return nil, err
@@ -177,9 +179,17 @@ func (g *gateway) caddyfile(upstream string) string {
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
 			proxy)
+		for address, option := range map[string]string{g.require: "require `" + expression + "`", g.report: "report_only"} {
+			fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read {\n\t\t%s\n\t}\n%s}\n",
+				address, option, proxy)
+		}
 	}
 	return b.String()
 }
+
+// expression looks at three claims and the path.
+const expression = `claims.sub == "` + clientID + `" && claims.client_id == client.id && ` +
+	`claims.scope.contains("read") && request.path.startsWith("/orders")`
 
 // heap is how many bytes of the gateway's heap are alive. It runs the collector first.
 func (g *gateway) heap(ctx context.Context) (int64, error) {

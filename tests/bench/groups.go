@@ -75,6 +75,35 @@ func guardedLeg(name string, g *gateway, tokens ...string) *leg {
 	}}
 }
 
+// policies: demands beside scopes.
+func (s *suite) policies(ctx context.Context) (*group, error) {
+	g, m, err := s.issuerGateway(ctx, "policies", "ES256")
+	if err != nil {
+		return nil, err
+	}
+	token, err := m.token()
+	if err != nil {
+		return nil, err
+	}
+	at := func(name, address, token string) *leg {
+		return &leg{name: name, gateway: g, load: load{
+			address: address, requests: [][]byte{get(address, token)}, clients: connections,
+		}}
+	}
+	return &group{
+		legs: []*leg{
+			bareLeg("bare", g, token), guardedLeg("scopes", g, token),
+			at("require", g.require, token), at("report_only", g.report, token), at("reported", g.report, "nonsense"),
+		},
+		rows: []*row{
+			{Work: "passport_auth, scopes alone", leg: "scopes", base: "bare"},
+			{Work: "require with three claims and the path", leg: "require", base: "bare", bars: []bar{cpuAtMost(1.07)}},
+			{Work: "report_only, good token", leg: "report_only", base: "bare", bars: []bar{cpuAtMost(1.06)}},
+			{Work: "report_only, what would be refused", leg: "reported", base: "bare"},
+		},
+	}, nil
+}
+
 // freshLeg sends tokens that nobody has seen.
 func freshLeg(name string, g *gateway, m *mint, most int) *leg {
 	l := guardedLeg(name, g)

@@ -57,6 +57,7 @@ func (s *suite) works() []work {
 	return []work{
 		{"verify", "a token that has been seen, in process", true, s.verifyHit},
 		{"warm", "tokens that have been seen, through the gateway", true, grouped(s.warm)},
+		{"policies", "require and report_only", true, grouped(s.policies)},
 		{"fresh", "tokens never seen, forged and revoked ones", true, grouped(s.fresh)},
 		{"flood", "good tokens beside forged ones", false, grouped(s.flood)},
 		{"rs256", "the gateway with RS256", false, grouped(s.gateOf("RS256", 2000))},
