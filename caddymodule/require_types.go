@@ -255,7 +255,11 @@ type heldScopes struct {
 func (l *heldScopes) list() traits.Lister {
 	if l.Lister == nil {
 		s := l.evaluation
-		l.Lister = types.NewStringList(types.DefaultTypeAdapter, s.open.issuer.ScopesOf(s.id.Scopes))
+		names := s.id.Scopes
+		if s.id.Own() { // what a scope of another issuer includes, ours does not say
+			names = s.open.issuer.ScopesOf(names)
+		}
+		l.Lister = types.NewStringList(types.DefaultTypeAdapter, names)
 	}
 	return l.Lister
 }
