@@ -166,7 +166,9 @@ func (f *foreign) intended(id *verify.Identity) error {
 
 // provisionForeign finds the sources of a route, nil if it has none. audience is what the route demands itself,
 // identifier that of our own issuer: empty where it is not given.
-func (a *App) provisionForeign(trust []*Trust, introspect *Introspect, audience []string, identifier string) (*foreign, error) {
+func (a *App) provisionForeign(
+	trust []*Trust, introspect *Introspect, audience []string, identifier string,
+) (*foreign, error) {
 	if len(trust) == 0 && introspect == nil {
 		return nil, nil
 	}
