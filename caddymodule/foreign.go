@@ -52,7 +52,7 @@ type Trust struct {
 	ClientClaim string `json:"client_claim,omitempty"`
 }
 
-// Introspect is another issuer's introspection endpoint (RFC 7662), which is asked about tokens that are neither our own
+// Introspect is another issuer's introspection endpoint (RFC 7662), which is asked about tokens neither our own
 // nor JWTs of a trusted issuer.
 type Introspect struct {
 	// URL is the endpoint, an https URL. Placeholders {env.*} and {file.*} are replaced. Required.

@@ -168,7 +168,7 @@ func (c *foreignClaims) identity(x *External, now time.Time, names *foreignNames
 	return e, nil
 }
 
-// ofMachine tells whether the token stands for a client that acts for itself. RFC 9068 §2.2 says that by a `sub` that is
+// ofMachine tells whether the token stands for a client acting for itself. RFC 9068 §2.2 says that by a `sub` that is
 // the client's; issuers from before it have their own ways. A client must not pass as a person (RFC 9700 §4.15).
 func (c *foreignClaims) ofMachine(client string) bool {
 	return c.machine || c.subject == "" || c.subject == client ||

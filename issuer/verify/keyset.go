@@ -34,7 +34,7 @@ type keySet struct {
 	fetched atomic.Int64 // in nanoseconds since 1970; zero: they were given, and last
 }
 
-// candidates are the keys that may have signed a token with that kid: those of that name, and those without any. Without
+// candidates are the keys that may have signed a token of that kid: those of that name, and those without any. Without
 // a kid all may have.
 func (s *keySet) candidates(kid, alg string) []*publicKey {
 	var found []*publicKey
@@ -177,7 +177,7 @@ func (s *keySource) load(ctx context.Context) (keep time.Duration, err error) {
 
 func sameKey(a, b *publicKey) bool { return a.id == b.id && a.kid == b.kid && a.alg == b.alg }
 
-// discover finds the URL of the keys in the issuer's metadata: of an authorization server (RFC 8414 §3), or of an OpenID
+// discover finds the URL of the keys in the issuer's metadata: of an authorization server (RFC 8414 §3) or an OpenID
 // provider (OpenID Connect Discovery 1.0 §4).
 func (s *keySource) discover(ctx context.Context) (string, error) {
 	var faults []error
