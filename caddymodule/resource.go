@@ -103,6 +103,15 @@ func (a *Auth) publish(ctx caddy.Context) error {
 		return nil
 	}
 	a.resource.instance = a.gate.instance
+	for _, t := range a.Trust {
+		server, err := replace(t.Issuer)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(server, "https://") { // the others have no metadata to be found
+			a.resource.servers = append(a.resource.servers, server)
+		}
+	}
 	a.resource.scopes = strings.Fields(a.wanted)
 	if a.Realm != defaultRealm {
 		a.resource.name = a.Realm

@@ -194,3 +194,17 @@ func TestResourceIdentifiers(t *testing.T) {
 		}
 	}
 }
+
+// TestResourceNamesTrustedIssuers: a client may ask any of the issuers whose tokens are good.
+func TestResourceNamesTrustedIssuers(t *testing.T) {
+	const trust = "resource http://{$ADDR}/mcp\ntrust https://idp.example {\njwks_uri https://idp.example/keys\naudience x\n}\n}"
+	for issuer, want := range map[string]string{"": `["http://{$ADDR}","https://idp.example"]`,
+		"issuer off\n": `["https://idp.example"]`} {
+		h := newHouse(t, "passport_auth {\n"+issuer+trust+"\nrespond ok")
+		answer := h.get("/.well-known/oauth-protected-resource/mcp")
+		want = `"authorization_servers":` + strings.ReplaceAll(want, "{$ADDR}", h.addr)
+		if !strings.Contains(answer.body, want) {
+			t.Errorf("%s lacks %s", answer.body, want)
+		}
+	}
+}
