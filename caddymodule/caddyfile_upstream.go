@@ -32,7 +32,8 @@ func (a *Auth) parseUpstreamAuth(d *caddyfile.Dispenser) error {
 		if isLiteralCredential(u.Basic.Username) && strings.Contains(u.Basic.Username, ":") {
 			return d.Err("upstream_auth basic: the user has a colon")
 		}
-		return checkCredentials(d, u.Basic.Username, u.Basic.Password, "the password of the upstream", "LEGACY_PASSWORD")
+		return checkCredentials(d, u.Basic.Username, u.Basic.Password,
+			"the password of the upstream", "LEGACY_PASSWORD")
 	case "header":
 		u.Header = new(UpstreamHeader)
 		if !d.AllArgs(&u.Header.Name, &u.Header.Value) {

@@ -13,9 +13,9 @@ import (
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
-// UpstreamAuth is the credential that the upstream knows. A request gets it only when it is let through for somebody: an
-// anonymous one, a preflight, one without a good token have none, and what the caller sent in its place is removed. It
-// is of exactly one kind.
+// UpstreamAuth is the credential that the upstream knows. A request gets it only when it is let through for somebody:
+// an anonymous one, a preflight, one without a good token have none, and what the caller sent in its place is removed.
+// It is of exactly one kind.
 //
 // Placeholders {env.*} and {file.*} are replaced when the config is loaded, those of the identity and the request with
 // each request. One that comes out empty then leaves the request without a credential.

@@ -17,16 +17,16 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// UpstreamJWT is a short-lived token for the upstream, signed by the issuer's current key, with the identity inside. The
-// upstream verifies it by the issuer's key set. Its type is JWT, so that no gateway takes it for an access token
+// UpstreamJWT is a short-lived token for the upstream, signed by the issuer's current key, with the identity inside.
+// The upstream verifies it by the issuer's key set. Its type is JWT, so that no gateway takes it for an access token
 // (RFC 9068 §2.1).
 //
 // Its claims are iss, sub, aud, exp, iat, jti, client_id, scope and, for a person, username. Where the identity is
 // another issuer's, `sub` has that issuer in front, `sub_id` has both (RFC 9493 §3.2.4), and there is no client_id: the
 // names of other issuers are never ours.
 type UpstreamJWT struct {
-	// Audience is the token's `aud`: what the upstream calls itself. It may have global placeholders, and is none of the
-	// audiences that routes of the gateway demand. Required.
+	// Audience is the token's `aud`: what the upstream calls itself. It may have global placeholders, and is none of
+	// the audiences that routes of the gateway demand. Required.
 	Audience []string `json:"audience"`
 
 	// Header is the header field that the token is sent in, without "Bearer". Default: Authorization, with it.

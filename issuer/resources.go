@@ -117,8 +117,8 @@ func (i *Issuer) NameRoutes(routes ...Route) {
 }
 
 // defaultAudience is what a token is for whose client did not say it: all for which its scopes are enough (RFC 9068 §3
-// has the scopes tell). Where they are enough for nothing, or for more than fits, it is for the issuer itself, and so is
-// every token as long as no route has a resource.
+// has the scopes tell). Where they are enough for nothing, or for more than fits, it is for the issuer itself, and so
+// is every token as long as no route has a resource.
 //
 // No client gets more by silence than it would get by naming every resource, so that this gives nothing away; and a
 // client that names one gets a token for that alone.
