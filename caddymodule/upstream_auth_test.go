@@ -129,7 +129,8 @@ func forge(token string) string {
 // Authorization is the caller's own where another route has no credential.
 func TestRefusesUpstreamCredentialOnOtherRoutes(t *testing.T) {
 	t.Setenv("LEGACY_API_KEY", "k")
-	h := newHouse(t, "passport_auth /guarded* {\nupstream_auth header X-Api-Key {env.LEGACY_API_KEY}\n}\nreverse_proxy {$UPSTREAM}")
+	h := newHouse(t, "passport_auth /guarded* {\nupstream_auth header X-Api-Key {env.LEGACY_API_KEY}\n}\n"+
+		"reverse_proxy {$UPSTREAM}")
 	h.get("/open", "X-Api-Key", "k", "X_api_key", "k", "Authorization", "Basic eDp5")
 	got := h.upstream.last()
 	if got.header.Get("X-Api-Key") != "" || got.header.Get("X_api_key") != "" || got.header.Get("Authorization") == "" {
