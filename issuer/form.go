@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -56,7 +57,7 @@ var neverInURL = []string{
 }
 
 // readForm reads the parameters of a POST.
-func readForm(r *http.Request) (form, *Error) {
+func readForm(w http.ResponseWriter, r *http.Request) (form, *Error) {
 	if r.URL.RawQuery != "" {
 		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return nil, err
@@ -65,7 +66,7 @@ func readForm(r *http.Request) (form, *Error) {
 	if !isForm(r.Header["Content-Type"]) {
 		return nil, errContentType
 	}
-	body, err := readBody(r)
+	body, err := readBody(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -103,24 +104,26 @@ func isForm(contentType []string) bool {
 	return !ok || strings.EqualFold(charset, "utf-8")
 }
 
-func readBody(r *http.Request) (string, *Error) {
-	switch {
-	case r.ContentLength > maxBody:
+// bodyPatience is how long a body may take to come.
+const bodyPatience = 10 * time.Second
+
+// readBody reads the body as it comes: what a client says of its length reserves no memory.
+func readBody(w http.ResponseWriter, r *http.Request) (string, *Error) {
+	if r.ContentLength > maxBody {
 		return "", errTooLarge
-	case r.ContentLength >= 0:
-		body := make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(r.Body, body); err != nil {
-			return "", errBody
-		}
-		return string(body), nil
 	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyPatience)) // not every writer can
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return "", errBody
+		return "", errBody // the deadline stays: else the server would wait for the rest
 	case len(body) > maxBody:
 		return "", errTooLarge
+	case r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
+		return "", errBody
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	return string(body), nil
 }
 

@@ -14,7 +14,7 @@ import (
 // introspect answers POST /introspect (RFC 7662). A client hears about its own tokens, a resource server about all;
 // every other token is not active, for whatever reason, and nothing else is said of it (§2.2, §4).
 func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request) {
-	q, err := e.readTokenQuery(r)
+	q, err := e.readTokenQuery(w, r)
 	if err == nil && q.client.Public {
 		err = errInvalidClient // §2.1: the endpoint asks for authorization, and a public client has none to show
 	}

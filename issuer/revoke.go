@@ -12,7 +12,7 @@ import (
 // revoke answers POST /revoke (RFC 7009). It says 200 to whoever proves to be a client, whatever became of the token:
 // one that is not good needs no revoking (§2.2), and one of another client stays good without a word of it (§2.1).
 func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request) {
-	q, err := e.readTokenQuery(r)
+	q, err := e.readTokenQuery(w, r)
 	if err == nil {
 		err = e.revokeFor(r.Context(), q.client, q.token)
 	}
@@ -34,8 +34,8 @@ type tokenQuery struct {
 }
 
 // readTokenQuery reads a request about a token and authenticates the client.
-func (e *endpoints) readTokenQuery(r *http.Request) (q tokenQuery, err error) {
-	f, fault := readForm(r)
+func (e *endpoints) readTokenQuery(w http.ResponseWriter, r *http.Request) (q tokenQuery, err error) {
+	f, fault := readForm(w, r)
 	if fault != nil {
 		return q, fault
 	}

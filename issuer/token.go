@@ -35,7 +35,7 @@ func (g *issued) lifetime() time.Duration { return g.token.ExpiresAt.Sub(g.token
 // token answers POST /token (RFC 6749 §3.2).
 func (e *endpoints) token(w http.ResponseWriter, r *http.Request) {
 	req := &tokenRequest{issuer: e.IdentifierFor(r)}
-	body, err := e.redeem(r, req)
+	body, err := e.redeem(w, r, req)
 	if err != nil {
 		e.refuse(w, r, req, err)
 		return
@@ -43,11 +43,11 @@ func (e *endpoints) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, body)
 }
 
-func (e *endpoints) redeem(r *http.Request, req *tokenRequest) ([]byte, error) {
+func (e *endpoints) redeem(w http.ResponseWriter, r *http.Request, req *tokenRequest) ([]byte, error) {
 	if req.issuer == "" {
 		return nil, errHost
 	}
-	f, fault := readForm(r)
+	f, fault := readForm(w, r)
 	if fault != nil {
 		return nil, fault
 	}
