@@ -32,7 +32,9 @@ func newError(status int, code, description string) *Error {
 // says otherwise; 404, 405, 413 and 503 are those of HTTP (RFC 9110), with a body that OAuth clients understand.
 var (
 	errNoSuchEndpoint = newError(http.StatusNotFound, "not_found", "There is no such endpoint.")
-	errMethod         = newError(http.StatusMethodNotAllowed, "invalid_request",
+	errResponseType   = newError(http.StatusBadRequest, "unsupported_response_type",
+		"This issuer has no response type: clients get their tokens at the token endpoint.")
+	errMethod = newError(http.StatusMethodNotAllowed, "invalid_request",
 		"The endpoint does not take this method.")
 	errTooLarge = newError(http.StatusRequestEntityTooLarge, "invalid_request", "The request is too large.")
 

@@ -222,6 +222,7 @@ var metadataRoute = &route{get: (*endpoints).metadata, cross: true}
 // routes is the one table of the endpoints below the prefix.
 var routes = []*route{
 	{path: "/token", post: (*endpoints).token, cross: true},
+	{path: "/authorize", get: (*endpoints).authorize, post: (*endpoints).authorize},
 	{path: "/revoke", post: (*endpoints).revoke, cross: true},
 	{path: "/introspect", post: (*endpoints).introspect},
 	{path: "/jwks", get: (*endpoints).jwks, cross: true},
