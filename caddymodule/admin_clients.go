@@ -16,7 +16,7 @@ type clientView struct {
 	Name                string   `json:"client_name"`
 	IssuedAt            int64    `json:"client_id_issued_at,omitempty"` // seconds since 1970
 	GrantTypes          []string `json:"grant_types"`
-	Scope               string   `json:"scope"` // all that it may have, separated by spaces; empty: all but restricted ones
+	Scope               string   `json:"scope"` // what it may have, separated by spaces; empty: all but restricted ones
 	RedirectURIs        []string `json:"redirect_uris"`
 	AccessTokenLifetime int64    `json:"access_token_lifetime,omitempty"` // seconds; absent: the issuer's
 	Public              bool     `json:"public"`

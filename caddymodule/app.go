@@ -1,5 +1,5 @@
-// Package caddymodule makes Caddy modules of the issuers: the app, the handlers, the matcher, the storage modules, their
-// Caddyfile, the admin API and the command. It is the only room that knows Caddy.
+// Package caddymodule makes Caddy modules of the issuers: the app, the handlers, the matcher, the storage modules,
+// their Caddyfile, the admin API and the command. It is the only room that knows Caddy.
 //
 // Begin at [App], which holds the issuers of a config; an instance is one of them while it works, from the first who
 // needs it until no request does any more. [Server] serves its endpoints and [Auth] enforces its tokens.

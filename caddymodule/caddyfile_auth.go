@@ -47,9 +47,9 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    realm           <realm>
 //	}
 //
-// upstream_header may be repeated with other names, and require with other expressions, which all have to come out true.
-// An expression is one argument, in backquotes, or the rest of the line. The scopes stand either on the first line or in
-// the block. [foreignOptions] has the syntax of trust and introspect.
+// upstream_header may be repeated with other names, and require with other expressions, which all have to come out
+// true. An expression is one argument, in backquotes, or the rest of the line. The scopes stand either on the first
+// line or in the block. [foreignOptions] has the syntax of trust and introspect.
 func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	options := map[string]option{
@@ -84,8 +84,8 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseBlock(d, "passport_auth", options)
 }
 
-// parseRequire reads an expression as the matcher expression of Caddy does: of several arguments the quotation marks are
-// the expression's own.
+// parseRequire reads an expression as the matcher expression of Caddy does: of several arguments the quotation marks
+// are the expression's own.
 func (a *Auth) parseRequire(d *caddyfile.Dispenser) error {
 	var expression string
 	switch d.CountRemainingArgs() {

@@ -112,12 +112,6 @@ func (i *idp) token(changes map[string]any) string {
 	return token
 }
 
-func (i *idp) questions() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return len(i.asked)
-}
-
 // TestTokensOfOtherIssuers takes a route through all sources at once.
 func TestTokensOfOtherIssuers(t *testing.T) {
 	i := newIDP(t)

@@ -70,7 +70,7 @@ func TestReportOnlyPasses(t *testing.T) {
 				}
 				return
 			}
-			if identity != nil || got.header["X-Legacy-Client"] != nil || got.header["X_Passport_Scope"] != nil {
+			if identity != nil || got.header["X-Legacy-Client"] != nil || got.header["X_Passport_Scope"] != nil { //nolint:staticcheck // as it is sent
 				t.Errorf("an identity reached the upstream: %v", got.header)
 			}
 			if token := strings.Join(got.header["Authorization"], "|"); token != test.token {
@@ -98,8 +98,8 @@ func TestReportOnlyPasses(t *testing.T) {
 	}
 }
 
-// TestReportOnlyPassesOddTargets sends what could be read as another path, which has to pass a door. Where that door only
-// reports, nothing is refused.
+// TestReportOnlyPassesOddTargets sends what could be read as another path, which has to pass a door. Where that door
+// only reports, nothing is refused.
 func TestReportOnlyPassesOddTargets(t *testing.T) {
 	h := newHouse(t, `
 		passport_auth /orders* {

@@ -19,8 +19,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
-// evaluation is what the expressions of a route are asked about: a request and who sends it. It finds what they look at,
-// and nothing else.
+// evaluation is what the expressions of a route are asked about: a request and who sends it. It finds what they look
+// at, and nothing else.
 type evaluation struct {
 	request  *http.Request
 	open     *running
@@ -242,8 +242,8 @@ type knownClient struct {
 	name, firstParty ref.Val
 }
 
-// lookUpClient finds the client of the token. [errAbsent] says that nothing is known of it: so it is for the tokens of other
-// issuers, whose clients may have the same IDs as ours.
+// lookUpClient finds the client of the token. [errAbsent] says that nothing is known of it: so it is for the tokens of
+// other issuers, whose clients may have the same IDs as ours.
 func (s *evaluation) lookUpClient() (*knownClient, error) {
 	if !s.id.Own() {
 		return nil, errAbsent

@@ -289,7 +289,7 @@ func TestInternalTokenEndsWithAccessToken(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, claims := jwtOf(t, strings.TrimPrefix(made.value, "Bearer "))
-			if life := time.Duration(claims["exp"].(float64)-claims["iat"].(float64)) * time.Second; life != test.life {
+			if life := time.Unix(int64(claims["exp"].(float64)), 0).Sub(time.Unix(int64(claims["iat"].(float64)), 0)); life != test.life {
 				t.Errorf("%s left: it lives for %s", test.left, life)
 			}
 			if renew := made.renew.Sub(now.Truncate(time.Second)); renew != test.renew {

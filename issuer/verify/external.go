@@ -16,8 +16,8 @@ var errClosed = errors.New("verify: the source of tokens is closed")
 var errAgain = errors.New("verify: ask again")
 
 // External is a source of tokens beside our own issuer: another issuer that is trusted, made by [NewTrust], or an
-// introspection endpoint, made by [NewIntrospection]. It remembers good tokens as a [Verifier] does. It may be shared by
-// any number of routes: what a route demands is the route's to check, the audience first of all.
+// introspection endpoint, made by [NewIntrospection]. It remembers good tokens as a [Verifier] does. It may be shared
+// by any number of routes: what a route demands is the route's to check, the audience first of all.
 //
 // Its methods may be called from any goroutine. Nothing is fetched before [External.Start] or the first token.
 type External struct {

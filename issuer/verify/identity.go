@@ -90,9 +90,9 @@ func (id *Identity) Claim(name string) (any, bool) {
 	return value, ok
 }
 
-// Derived returns what derive makes of the identity: once, when somebody asks for the first time, and kept as long as the
-// identity. There is one for each identity: all who ask bring the same derive. What it makes is shared by all requests
-// that carry the token; nobody changes it.
+// Derived returns what derive makes of the identity: once, when somebody asks for the first time, and kept as long as
+// the identity. There is one for each identity: all who ask bring the same derive. What it makes is shared by all
+// requests that carry the token; nobody changes it.
 func (id *Identity) Derived(derive func(*Identity) any) any {
 	if known := id.derived.Load(); known != nil {
 		return *known

@@ -85,7 +85,7 @@ func (o *Others) route(
 			return nil, err
 		}
 	}
-	if o.Introspection == nil || refused != error(ErrIssuer) {
+	if o.Introspection == nil || !errors.Is(refused, ErrIssuer) {
 		return nil, refused
 	}
 	if o.Ours != nil {

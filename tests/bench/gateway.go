@@ -180,7 +180,8 @@ func (g *gateway) caddyfile(upstream string) string {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
 			proxy)
 		for address, option := range map[string]string{g.require: "require `" + expression + "`", g.report: "report_only"} {
-			fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read {\n\t\t%s\n\t}\n%s}\n",
+			fmt.Fprintf(&b,
+				"http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read {\n\t\t%s\n\t}\n%s}\n",
 				address, option, proxy)
 		}
 	}
