@@ -208,9 +208,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return a.pass(w, r, next, v, open, id)
 	case a.Preflight && isPreflight(r):
 		r.Body, r.ContentLength = http.NoBody, 0 // it has none (Fetch §4.8)
-		for _, name := range methodOverrides {
-			delete(r.Header, name)
-		}
+		maps.DeleteFunc(r.Header, func(name string, _ []string) bool { return isMethodOverride(name) })
 		return next.ServeHTTP(w, r)
 	case a.Optional:
 		return next.ServeHTTP(w, r)
@@ -224,7 +222,8 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // isPreflight tells whether the request is a CORS preflight (Fetch §4.8): the question whether another may be sent.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
-		r.Header.Get("Access-Control-Request-Method") != ""
+		r.Header.Get("Access-Control-Request-Method") != "" &&
+		len(methodsInQuery(r.URL.RawQuery)) == 0 // or an upstream may take it for the other
 }
 
 // pass hands the request on, for who has been found to call.

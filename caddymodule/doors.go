@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,8 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"go.uber.org/zap"
 )
 
@@ -19,9 +20,13 @@ import (
 // it as it was sent. What the upstream makes of it may be another path, and so another door: a servlet container takes
 // /public/..;/orders for /orders. A request that could be read so that it would have to pass a door which it has not
 // passed as Caddy reads it is refused.
+//
+// Bodies are not read: where an upstream takes the method from a form (the field _method), a matcher for methods is no
+// guard.
 type doors struct {
 	routes      caddyhttp.RouteList
 	conditional bool // some stand behind matchers; all requests pass the others
+	enforced    bool // some refuse
 	methods     bool // some matcher looks at the method
 	cased       bool // some matcher may tell upper case from lower
 }
@@ -30,6 +35,12 @@ func findDoors(routes caddyhttp.RouteList) *doors {
 	d := &doors{routes: routes}
 	matched := false // whether something before this place in the site, or around it, has a matcher
 	var walk func(caddyhttp.RouteList)
+	walkResponses := func(responses []caddyhttp.ResponseHandler) {
+		for _, response := range responses {
+			matched = true // it takes an answer to get there
+			walk(response.Routes)
+		}
+	}
 	walk = func(list caddyhttp.RouteList) {
 		for _, route := range list {
 			matched = matched || len(route.MatcherSets) > 0 || route.Group != ""
@@ -38,12 +49,17 @@ func findDoors(routes caddyhttp.RouteList) *doors {
 				switch h := h.(type) {
 				case *Auth:
 					d.conditional = d.conditional || matched
+					d.enforced = d.enforced || !h.ReportOnly
 				case *caddyhttp.Subroute:
 					walk(h.Routes)
 				case *site:
 					walk(h.routes)
-				case *caddyhttp.Invoke:
-					d.conditional = true // what it invokes is known to the server, which a request brings
+				case *caddyhttp.Invoke: // what it invokes is known to the server, which a request brings
+					d.conditional, d.enforced, d.methods, d.cased = true, true, true, true
+				case *reverseproxy.Handler:
+					walkResponses(h.HandleResponse)
+				case *intercept.Intercept:
+					walkResponses(h.HandleResponse)
 				}
 			}
 		}
@@ -69,148 +85,99 @@ func (d *doors) note(sets caddyhttp.MatcherSets) {
 	}
 }
 
+// maxOddPath is how long a path may be that is to be read in several ways, in bytes as it was sent. Nobody needs a
+// longer one, and each reading costs time.
+const maxOddPath = 2 << 10
+
+// reading is a request as an upstream may take it.
+type reading struct {
+	method, host string
+	url          url.URL
+	webSocket    bool // it asks for one
+}
+
 // mistakable tells whether an upstream could take the request for one that has to pass a door which this one does not.
 // Doors that only report refuse nothing: those are answered.
 func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 	if !d.conditional || !d.odd(r) {
 		return false, nil
 	}
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	trial := r.Clone(r.Context())
-	trial.Body = http.NoBody // matchers may read it
-	repl := caddy.NewReplacer()
-	trial = caddyhttp.PrepareRequest(trial, repl, nil, server)
-
-	passes := func(method, host string, u url.URL) []*Auth {
-		trial.Method, trial.Host, trial.URL = method, host, &u
-		t := trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool)}
-		t.through(d.routes)
-		return t.passed
+	if len(r.URL.EscapedPath()) > maxOddPath || strings.ContainsFunc(r.URL.Path, isControl) {
+		return d.enforced, nil
 	}
-	passed := passes(r.Method, r.Host, *r.URL)
-	other := func(method, host string, u url.URL) bool {
-		for _, a := range passes(method, host, u) {
+	plain := reading{method: r.Method, host: r.Host, url: *r.URL}
+	passed := d.pass(r, plain)
+	other := func(as reading) bool {
+		for _, p := range d.pass(r, as) {
 			switch {
-			case slices.Contains(passed, a), slices.Contains(reported, a):
-			case !a.ReportOnly:
+			case slices.ContainsFunc(passed, p.by), slices.Contains(reported, p.door):
+			case !p.door.ReportOnly:
 				return true
 			default:
-				reported = append(reported, a)
+				reported = append(reported, p.door)
 			}
 		}
 		return false
 	}
-	for _, method := range otherMethods(r) {
-		if other(method, r.Host, *r.URL) {
+	if r.Method == http.MethodConnect { // reverse_proxy makes a WebSocket of HTTP/1.1 of it (RFC 8441, RFC 9220)
+		as := plain
+		as.method, as.webSocket = http.MethodGet, true
+		if other(as) {
 			return true, nil
 		}
 	}
-	if host := strings.TrimSuffix(hostname(r.Host), "."); other(r.Method, host, *r.URL) {
-		return true, nil
+	for _, method := range otherMethods(r) {
+		as := plain
+		as.method = method
+		if other(as) {
+			return true, nil
+		}
+	}
+	if host, odd := plainHost(r.Host); odd {
+		as := plain
+		if as.host = host; other(as) {
+			return true, nil
+		}
 	}
 	for _, path := range readings(r.URL, d.cased) {
-		u := *r.URL
-		u.Path, u.RawPath = path, ""
-		if other(r.Method, r.Host, u) {
+		as := plain
+		as.url.Path, as.url.RawPath = path, ""
+		if other(as) {
 			return true, nil
 		}
 	}
 	return false, reported
 }
 
+// pass finds the doors that a request passes, or may pass, when it is read in one way.
+func (d *doors) pass(r *http.Request, as reading) []passing {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	trial := r.Clone(r.Context())
+	trial.Body = http.NoBody // matchers may read it
+	trial.Method, trial.Host, trial.URL = as.method, as.host, &as.url
+	if as.webSocket {
+		delete(trial.Header, ":protocol")
+		trial.Header["Connection"], trial.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+	}
+	repl := caddy.NewReplacer()
+	trial = caddyhttp.PrepareRequest(trial, repl, nil, server)
+	before, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	vars, _ := trial.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	own := maps.Clone(vars)
+	maps.Copy(vars, before) // among these is who calls, so that it is found out once
+	maps.Copy(vars, own)
+	t := trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool)}
+	t.through(d.routes)
+	return t.passed
+}
+
 // odd tells, quickly, whether there is more than one way to read the request.
 func (d *doors) odd(r *http.Request) bool {
-	return oddPath(r.URL, d.cased) || strings.HasSuffix(hostname(r.Host), ".") || d.methods && len(otherMethods(r)) > 0
-}
-
-// otherMethods are what an upstream may take the method for.
-func otherMethods(r *http.Request) []string {
-	var methods []string
-	if upper := strings.ToUpper(r.Method); upper != r.Method {
-		methods = append(methods, upper)
+	if oddPath(r.URL, d.cased) || r.Method == http.MethodConnect || d.methods && len(otherMethods(r)) > 0 {
+		return true
 	}
-	if r.Method == http.MethodHead {
-		methods = append(methods, http.MethodGet) // RFC 9110 §9.3.2
-	}
-	for _, name := range methodOverrides {
-		for _, method := range r.Header[name] {
-			methods = append(methods, strings.ToUpper(method))
-		}
-	}
-	return methods
-}
-
-// methodOverrides are header fields that some upstreams take for the method.
-var methodOverrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
-
-func hostname(host string) string {
-	if colon := strings.LastIndexByte(host, ':'); colon >= 0 && !strings.HasSuffix(host, "]") {
-		return host[:colon]
-	}
-	return host
-}
-
-// trialRun finds out which doors a request comes to, as far as matchers and rewrites decide it.
-type trialRun struct {
-	server  *caddyhttp.Server
-	request *http.Request
-	repl    *caddy.Replacer
-	groups  map[string]bool
-	passed  []*Auth
-
-	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it.
-	meet func(caddyhttp.MiddlewareHandler) (goesOn bool)
-}
-
-// through sends the request through the routes, and tells whether it goes on after them.
-func (t *trialRun) through(routes caddyhttp.RouteList) (goesOn bool) {
-	for _, route := range routes {
-		if route.Group != "" && t.groups[route.Group] {
-			continue
-		}
-		if ok, err := route.MatcherSets.AnyMatchWithError(t.request); !ok && err == nil {
-			continue
-		}
-		if route.Group != "" {
-			t.groups[route.Group] = true
-		}
-		for _, h := range route.Handlers {
-			if !t.handle(h) {
-				return false
-			}
-		}
-		if route.Terminal {
-			return false
-		}
-	}
-	return true
-}
-
-func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
-	if t.meet != nil && !t.meet(h) {
-		return false
-	}
-	switch h := h.(type) {
-	case *Auth:
-		t.passed = append(t.passed, h)
-	case *rewrite.Rewrite:
-		h.Rewrite(t.request, t.repl)
-	case *caddyhttp.Subroute:
-		return t.through(h.Routes)
-	case *site:
-		return t.through(h.routes)
-	case *caddyhttp.Invoke:
-		if t.server != nil {
-			if route, ok := t.server.NamedRoutes[h.Name]; ok {
-				return t.through(caddyhttp.RouteList{*route})
-			}
-		}
-	case *reverseproxy.Handler:
-		return len(h.HandleResponse) > 0 // forward_auth goes on, by such a route
-	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
-		return false
-	}
-	return true
+	_, odd := plainHost(r.Host)
+	return odd
 }
 
 // refuseMistakable answers a request that can be read in more than one way.

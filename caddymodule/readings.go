@@ -17,7 +17,8 @@ func oddPath(u *url.URL, cased bool) bool {
 	for i := range len(path) {
 		switch c := path[i]; {
 		case c == '/':
-			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') || i > 0 && (path[i-1] == '.' || path[i-1] == ' ') {
+			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') ||
+				i > 0 && (path[i-1] == '.' || path[i-1] == ' ') || isScript(path[:i]) {
 				return true
 			}
 		case c == '\\', c == ';', c == '%', c == '?', c == '#', c < ' ', c >= 0x7f:
@@ -48,11 +49,43 @@ func readings(u *url.URL, cased bool) []string {
 		add(path)
 		slashed := lookalikes.Replace(path)
 		add(slashed)
+		if rest, ok := strings.CutPrefix(slashed, "//"); ok { // an authority, to who takes it for a URL
+			if _, after, ok := strings.Cut(rest, "/"); ok {
+				add("/" + after)
+			}
+		}
+		for _, info := range pathInfos(withoutParameters(slashed)) {
+			add(info)
+		}
 		add(withoutParameters(path))
 		add(withoutParameters(slashed))
 		add(trimmedSegments(withoutParameters(slashed)))
 		if end := strings.IndexAny(path, "\x00?#\r\n"); end >= 0 { // what ends a C string, a path, a line
 			add(path[:end])
+		}
+	}
+	return all
+}
+
+// scripts are the endings of programs to which servers give the rest of the path (RFC 3875 §4.1.5).
+var scripts = []string{".php", ".cgi", ".fcgi", ".pl", ".py", ".asp", ".aspx", ".jsp"}
+
+// isScript tells whether the last segment of a path is a program.
+func isScript(path string) bool {
+	dot := strings.LastIndexByte(path[max(0, len(path)-len(".fcgi")):], '.')
+	if dot < 0 {
+		return false
+	}
+	end := path[max(0, len(path)-len(".fcgi"))+dot:]
+	return slices.ContainsFunc(scripts, func(s string) bool { return strings.EqualFold(s, end) })
+}
+
+// pathInfos are what programs on a path are given as theirs.
+func pathInfos(path string) []string {
+	var all []string
+	for i := range len(path) {
+		if path[i] == '/' && isScript(path[:i]) {
+			all = append(all, path[i:])
 		}
 	}
 	return all
@@ -94,7 +127,9 @@ func withoutParameters(path string) string {
 func trimmedSegments(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
-		if s != "." && s != ".." {
+		if dots := strings.Trim(s, " "); dots == "." || dots == ".." {
+			segments[i] = dots
+		} else {
 			segments[i] = strings.TrimRight(s, ". ")
 		}
 	}

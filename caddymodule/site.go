@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
 
@@ -118,6 +120,7 @@ func guard(ctx caddy.Context, list *caddyhttp.RouteList) (*site, error) {
 		return s, nil
 	}
 	s := &site{routes: *list, logger: ctx.Logger()}
+	s.names.add(targetFields...)
 	s.chain = sync.OnceValue(func() caddyhttp.Handler { return s.routes.Compile(caddyhttp.HandlerFunc(leave)) })
 	s.doors = sync.OnceValue(func() *doors { return findDoors(s.routes) })
 	route := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{s}}
@@ -127,6 +130,9 @@ func guard(ctx caddy.Context, list *caddyhttp.RouteList) (*site, error) {
 	*list = caddyhttp.RouteList{route}
 	return s, nil
 }
+
+// targetFields are header fields that some upstreams take for the target of the request, in its place.
+var targetFields = []string{"X-Original-URL", "X-Rewrite-URL"}
 
 // siteIn returns the site that stands in the place of a list of routes, or nil.
 func siteIn(list caddyhttp.RouteList) *site {
@@ -155,6 +161,10 @@ func invoking(ctx caddy.Context, srv *caddyhttp.Server) ([]*site, error) {
 		}
 		sites = append(sites, s)
 	}
+	if len(sites) == 0 {
+		return nil, errors.New("a directive of caddy-passport stands in a named route that no site invokes among its own " +
+			"routes: put one there too, so that these are guarded")
+	}
 	return sites, nil
 }
 
@@ -165,12 +175,20 @@ func invokes(route caddyhttp.Route) bool {
 		case *caddyhttp.Invoke:
 			return true
 		case *caddyhttp.Subroute:
-			return slices.ContainsFunc(h.Routes, invokes)
+			return slices.ContainsFunc(h.Routes, invokes) || h.Errors != nil && slices.ContainsFunc(h.Errors.Routes, invokes)
 		case *site:
 			return slices.ContainsFunc(h.routes, invokes)
+		case *reverseproxy.Handler:
+			return slices.ContainsFunc(h.HandleResponse, answersInvoke)
+		case *intercept.Intercept:
+			return slices.ContainsFunc(h.HandleResponse, answersInvoke)
 		}
 		return false
 	})
+}
+
+func answersInvoke(response caddyhttp.ResponseHandler) bool {
+	return slices.ContainsFunc(response.Routes, invokes)
 }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].

@@ -96,6 +96,12 @@ func (n *names) strip(r *http.Request) {
 			delete(h, name)
 		}
 	}
+	// An upstream that changes to HTTP/2 gets from then on what nobody has looked at: of upgrades, only those to a
+	// WebSocket pass.
+	if values, ok := h["Upgrade"]; ok && (len(values) != 1 || !strings.EqualFold(values[0], "websocket")) {
+		delete(h, "Upgrade")
+	}
+	delete(h, "Http2-Settings")
 	if values, ok := h["Connection"]; ok {
 		// A proxy removes the fields that Connection names (RFC 9110 §7.6.1), after we have set ours. Authorization
 		// is among them because it may be the upstream's own by then.

@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
+	maphandler "github.com/caddyserver/caddy/v2/modules/caddyhttp/map"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+)
+
+// passing is that a request comes to a door, after handlers from which it may not have gone on.
+type passing struct {
+	door  *Auth
+	after []caddyhttp.MiddlewareHandler
+}
+
+// by tells whether a request that passes p when it is read in another way comes to the same door as it is, by passing q:
+// all that may keep it from there may keep it from there in the other way, too.
+func (p passing) by(q passing) bool {
+	return p.door == q.door && !slices.ContainsFunc(q.after, func(h caddyhttp.MiddlewareHandler) bool {
+		return !slices.Contains(p.after, h)
+	})
+}
+
+// trialRun finds out which doors a request comes to, as far as matchers, and the handlers that change what they look
+// at, decide it.
+type trialRun struct {
+	server  *caddyhttp.Server
+	request *http.Request
+	repl    *caddy.Replacer
+	groups  map[string]bool
+	passed  []passing
+	unsure  []caddyhttp.MiddlewareHandler // that have been met and may have answered
+
+	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it.
+	meet func(caddyhttp.MiddlewareHandler) (goesOn bool)
+}
+
+// through sends the request through the routes, and tells whether it goes on after them.
+func (t *trialRun) through(routes caddyhttp.RouteList) (goesOn bool) {
+	for _, route := range routes {
+		if route.Group != "" && t.groups[route.Group] {
+			continue
+		}
+		if ok, err := route.MatcherSets.AnyMatchWithError(t.request); !ok && err == nil {
+			continue
+		}
+		if route.Group != "" {
+			t.groups[route.Group] = true
+		}
+		for _, h := range route.Handlers {
+			if !t.handle(h) {
+				return false
+			}
+		}
+		if route.Terminal {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
+	if t.meet != nil && !t.meet(h) {
+		return false
+	}
+	switch h := h.(type) {
+	case *Auth:
+		t.passed = append(t.passed, passing{h, slices.Clone(t.unsure)})
+	case *rewrite.Rewrite:
+		h.Rewrite(t.request, t.repl)
+	case *headers.Handler:
+		if h.Request != nil {
+			h.Request.ApplyToRequest(t.request)
+		}
+	case *caddyhttp.VarsMiddleware, *maphandler.Handler:
+		_ = h.ServeHTTP(nil, t.request, caddyhttp.HandlerFunc(goOn))
+	case *caddyhttp.Subroute:
+		return t.through(h.Routes)
+	case *site:
+		return t.through(h.routes)
+	case *caddyhttp.Invoke:
+		if t.server != nil {
+			if route, ok := t.server.NamedRoutes[h.Name]; ok {
+				return t.through(caddyhttp.RouteList{*route})
+			}
+		}
+	case *reverseproxy.Handler:
+		if len(h.HandleResponse) == 0 {
+			return false
+		}
+		return t.responses(h, h.HandleResponse) // forward_auth goes on, by such a route
+	case *intercept.Intercept:
+		sure := t.unsure
+		t.responses(h, h.HandleResponse)
+		t.unsure = sure // it goes on itself, before it looks at the answer
+	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
+		return false
+	default:
+		if module, ok := h.(caddy.Module); !ok || !slices.Contains(goingOn, module.CaddyModule().ID.Name()) {
+			t.unsure = append(slices.Clip(t.unsure), h)
+		}
+	}
+	return true
+}
+
+func goOn(http.ResponseWriter, *http.Request) error { return nil }
+
+// goingOn are handlers that hand on a request, or refuse it, but do not answer in the place of an upstream.
+var goingOn = []string{
+	"authentication", "encode", "log_append", "passport_server", "push", "request_body", "templates", "tracing",
+}
+
+// responses sends the request through routes of which it depends on an answer whether they are run, and tells whether
+// it goes on after one of them.
+func (t *trialRun) responses(h caddyhttp.MiddlewareHandler, all []caddyhttp.ResponseHandler) (goesOn bool) {
+	if t.meet != nil {
+		return len(all) > 0 // where one answer is looked for, it is as if it were let through
+	}
+	t.unsure = append(slices.Clip(t.unsure), h)
+	method, host, target, after := t.request.Method, t.request.Host, *t.request.URL, t.unsure
+	for i := range all {
+		if i > 0 {
+			u := target
+			t.request.Method, t.request.Host, t.request.URL, t.unsure = method, host, &u, after
+		}
+		if t.through(all[i].Routes) {
+			goesOn = true
+		}
+	}
+	t.unsure = after
+	return goesOn
+}
