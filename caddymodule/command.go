@@ -63,6 +63,7 @@ type admin struct {
 	address string
 	issuer  string
 	json    bool
+	fault   error // of an argument that no path can have
 }
 
 // adminOf reads the common flags of a command.
@@ -79,9 +80,19 @@ func adminOf(cmd *cobra.Command) (*admin, error) {
 	return &admin{cmd: cmd, address: address, issuer: flag("issuer"), json: flag("json") == "true"}, nil
 }
 
-// path is the path of a resource of the issuer; its parts are escaped.
+// path is the path of a resource of the issuer; its parts are escaped. Parts that would make it the path of another
+// resource are a fault, which call answers.
 func (a *admin) path(parts ...string) string {
 	p := adminBase + url.PathEscape(a.issuer)
+	for i, part := range append([]string{a.issuer}, parts...) {
+		if part == "" || part == "." || part == ".." {
+			noun := "issuer with this name"
+			if i > 1 {
+				noun = strings.TrimSuffix(parts[0], "s") + " with this ID"
+			}
+			a.fault = fmt.Errorf("there is no %s: %q", noun, part)
+		}
+	}
 	for _, part := range parts {
 		p += "/" + url.PathEscape(part)
 	}
@@ -94,6 +105,9 @@ var errNotRunning = errors.New("is Caddy running?")
 // call sends a request with body (nil: none) as JSON, and decodes the answer into answer (nil: not at all). The error
 // is the one that Caddy answered.
 func (a *admin) call(method, path string, body, answer any) error {
+	if a.fault != nil {
+		return a.fault
+	}
 	var reader io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
