@@ -179,7 +179,8 @@ func TestTunnelsNothingButWebSockets(t *testing.T) {
 		if got == nil {
 			t.Fatalf("%q did not pass", fields)
 		}
-		if upgrade := got.header["Upgrade"]; strings.ToLower(strings.Join(upgrade, ",")) != want || got.header["Http2-Settings"] != nil {
+		upgrade := strings.ToLower(strings.Join(got.header["Upgrade"], ","))
+		if upgrade != want || got.header["Http2-Settings"] != nil {
 			t.Errorf("%q: the upstream got %v", fields, got.header)
 		}
 	}
