@@ -62,7 +62,7 @@ func run(args []string) (err error) {
 	quiet := flags.Bool("quiet", false, "no progress on standard error")
 	check := flags.Bool("check", false, "end with code 1 when a bar is missed")
 	limit := flags.Duration("timeout", 30*time.Minute, "give up after this long")
-	flags.IntVar(&s.rounds, "rounds", 0, "rounds of each work (default 9, quick 3)")
+	flags.IntVar(&s.rounds, "rounds", 0, "rounds of each work (default 5, quick 3)")
 	seconds := flags.Float64("seconds", 1, "how long each variant runs in a round")
 	flags.StringVar(&s.caddy, "caddy", "", "`path` of another Caddy with the plugin, to be measured in place of this one")
 	flags.StringVar(&s.profiles, "profiles", "", "`folder` for a CPU profile of Caddy under each load")
@@ -79,7 +79,7 @@ func run(args []string) (err error) {
 		return fmt.Errorf("--only: %w", err)
 	}
 	if s.rounds <= 0 {
-		s.rounds = 9
+		s.rounds = 5
 		if *quick {
 			s.rounds = 3
 		}

@@ -18,24 +18,28 @@ type row struct {
 
 	leg   string
 	base  string // the leg that the ratios are to; empty: none
-	floor string // a leg whose CPU time is added to the base's
-	bars  []bar
+	floor bool   // the base has a signature more
+	flood *row   // the pair of the flood that runs beside and the base: its cost is taken off
+	// signatureOf is the row whose signatures are this row's figure.
+	signatureOf *row
 
-	flood string // the leg that ran beside: its cost is taken off
+	hidden bool // is measured for another row
+	bars   []bar
 
 	// Measured is what stands in the table of a row that is no load on a gateway, Value what its bar is about.
 	Measured string  `json:"measured,omitempty"`
 	Value    float64 `json:"value,omitempty"`
 
-	CPU       spread         `json:"cpu_microseconds,omitzero"`
-	CPURatio  spread         `json:"cpu_ratio,omitzero"`
-	Rate      spread         `json:"requests_per_second,omitzero"`
-	RateRatio spread         `json:"requests_ratio,omitzero"`
-	P50       spread         `json:"p50_milliseconds,omitzero"`
-	P99       spread         `json:"p99_milliseconds,omitzero"`
-	Values    map[string]any `json:"values,omitempty"`
-	Missed    []string       `json:"missed,omitempty"`
-	Samples   []sample       `json:"samples,omitempty"`
+	CPU       spread    `json:"cpu_microseconds,omitzero"`
+	CPURatio  spread    `json:"cpu_ratio,omitzero"`
+	Rate      spread    `json:"requests_per_second,omitzero"`
+	RateRatio spread    `json:"requests_ratio,omitzero"`
+	P50       spread    `json:"p50_milliseconds,omitzero"`
+	P99       spread    `json:"p99_milliseconds,omitzero"`
+	Missed    []string  `json:"missed,omitempty"`
+	Samples   []sample  `json:"samples,omitempty"`
+	Pairs     []pair    `json:"pairs,omitempty"`
+	rates     []float64 // ratios of requests a second, by round
 }
 
 // bar is one demand: the median over the rounds of a figure, against a limit.
@@ -102,43 +106,37 @@ func spreadOf(values []float64) spread {
 	return spread{median, sorted[0], sorted[len(sorted)-1]}
 }
 
-// evaluate takes the row's figures from the samples. A ratio is of two legs of the same round; the median is of those.
-func (r *row) evaluate(samples map[string][]sample) {
-	r.Samples = samples[r.leg]
-	figure := func(of func(i int, one sample) float64) spread {
-		var values []float64
-		for i, one := range r.Samples {
-			values = append(values, of(i, one))
-		}
-		return spreadOf(values)
+// add takes the row's figures from a round.
+func (r *row) add(solo map[string]sample, pairs map[*row]pair) {
+	if r.signatureOf != nil {
+		return
 	}
-	cpu := func(i int, one sample) float64 {
-		if r.flood == "" {
-			return float64(one.CPU)
-		}
-		flood := samples[r.flood][i].CPU * time.Duration(one.Beside.Requests)
-		return float64(one.total-flood) / float64(one.Requests)
+	one := solo[r.leg]
+	r.Samples = append(r.Samples, one)
+	if r.base == "" {
+		return
 	}
-	r.CPU = figure(func(i int, one sample) float64 { return cpu(i, one) / 1e3 })
-	r.Rate = figure(func(_ int, one sample) float64 { return one.Rate })
-	r.P50 = figure(func(_ int, one sample) float64 { return float64(one.P50) / 1e6 })
-	r.P99 = figure(func(_ int, one sample) float64 { return float64(one.P99) / 1e6 })
-	if r.base != "" {
-		base := samples[r.base]
-		r.CPURatio = figure(func(i int, one sample) float64 {
-			denominator := base[i].CPU
-			if r.floor != "" {
-				denominator += samples[r.floor][i].CPU
-			}
-			return cpu(i, one) / float64(denominator)
-		})
-		r.RateRatio = figure(func(i int, one sample) float64 { return one.Rate / base[i].Rate })
+	r.rates = append(r.rates, one.Rate/solo[r.base].Rate)
+	p := pairs[r]
+	if r.flood != nil {
+		p.Ratio -= p.Beside * pairs[r.flood].Ratio
 	}
-	r.settle()
+	r.Pairs = append(r.Pairs, p)
 }
 
-// settle compares the figures with the bars.
+// settle takes the medians of the rounds and compares them with the bars.
 func (r *row) settle() {
+	if len(r.Samples) > 0 {
+		r.CPU = median(r.Samples, func(one sample) float64 { return float64(one.CPU) / 1e3 })
+		r.Rate = median(r.Samples, func(one sample) float64 { return one.Rate })
+		r.P50 = median(r.Samples, func(one sample) float64 { return float64(one.P50) / 1e6 })
+		r.P99 = median(r.Samples, func(one sample) float64 { return float64(one.P99) / 1e6 })
+		r.CPURatio = median(r.Pairs, func(p pair) float64 { return p.Ratio })
+		r.RateRatio = spreadOf(r.rates)
+	}
+	if r.signatureOf != nil {
+		r.CPU = median(r.signatureOf.Pairs, func(p pair) float64 { return float64(p.Floor) / 1e3 })
+	}
 	var texts []string
 	for _, b := range r.bars {
 		texts = append(texts, b.String())
@@ -149,6 +147,14 @@ func (r *row) settle() {
 	if r.Bar == "" {
 		r.Bar = strings.Join(texts, ", ")
 	}
+}
+
+func median[T any](of []T, figure func(T) float64) spread {
+	values := make([]float64, len(of))
+	for i, one := range of {
+		values[i] = figure(one)
+	}
+	return spreadOf(values)
 }
 
 func (r *row) verdict() string {

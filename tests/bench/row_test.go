@@ -33,56 +33,65 @@ func us(n int) time.Duration { return time.Duration(n) * time.Microsecond }
 
 func TestRow(t *testing.T) {
 	// The machine is twice as slow in the second round: a ratio of medians would not be one of the same round.
-	samples := map[string][]sample{
-		"bare":      {{CPU: us(50), Rate: 20_000}, {CPU: us(100), Rate: 10_000}, {CPU: us(50), Rate: 20_000}},
-		"guarded":   {{CPU: us(55), Rate: 19_000, P99: 4e6}, {CPU: us(110), Rate: 9500}, {CPU: us(60), Rate: 18_000}},
-		"signature": {{CPU: us(60)}, {CPU: us(120)}, {CPU: us(60)}},
-		"forged":    {{CPU: us(100)}, {CPU: us(200)}, {CPU: us(100)}},
-		"beside": {
-			{Requests: 100, total: us(100*50 + 20*100), Beside: &sample{Requests: 20}},
-			{Requests: 100, total: us(100*100 + 20*200), Beside: &sample{Requests: 20}},
-			{Requests: 100, total: us(100*50 + 20*100), Beside: &sample{Requests: 20}},
-		},
+	rounds := []map[string]sample{
+		{"bare": {CPU: us(50), Rate: 20_000}, "guarded": {CPU: us(55), Rate: 19_000, P99: 4 * time.Millisecond}},
+		{"bare": {CPU: us(100), Rate: 10_000}, "guarded": {CPU: us(110), Rate: 9500, P99: 8 * time.Millisecond}},
+		{"bare": {CPU: us(50), Rate: 20_000}, "guarded": {CPU: us(60), Rate: 18_000, P99: 5 * time.Millisecond}},
 	}
+	forged := &row{leg: "guarded", base: "bare"}
 	for _, tc := range []struct {
 		name   string
 		row    row
+		pairs  []pair
 		cpu    spread
 		rate   spread
 		missed []string
 	}{
 		{
-			name: "ratios are of a round",
-			row:  row{leg: "guarded", base: "bare", bars: []bar{cpuAtMost(1.1), rateAtLeast(0.95)}},
-			cpu:  spread{1.1, 1.1, 1.2}, rate: spread{0.95, 0.9, 0.95},
+			name:  "ratios are of a round",
+			row:   row{leg: "guarded", base: "bare", bars: []bar{cpuAtMost(1.1), rateAtLeast(0.95)}},
+			pairs: []pair{{Ratio: 1.25}, {Ratio: 1}, {Ratio: 1.1}},
+			cpu:   spread{1.1, 1, 1.25}, rate: spread{0.95, 0.9, 0.95},
 		},
 		{
-			name: "a bar that is missed",
-			row:  row{leg: "guarded", base: "bare", bars: []bar{cpuAtMost(1.05), rateAtLeast(0.96)}},
-			cpu:  spread{1.1, 1.1, 1.2}, rate: spread{0.95, 0.9, 0.95},
+			name:  "bars that are missed",
+			row:   row{leg: "guarded", base: "bare", bars: []bar{cpuAtMost(1.05), rateAtLeast(0.96)}},
+			pairs: []pair{{Ratio: 1.25}, {Ratio: 1}, {Ratio: 1.1}},
+			cpu:   spread{1.1, 1, 1.25}, rate: spread{0.95, 0.9, 0.95},
 			missed: []string{"CPU ≤ 1.05 ×", "req/s ≥ 0.96 ×"},
 		},
 		{
-			name: "a floor is added to the base",
-			row:  row{leg: "guarded", base: "bare", floor: "signature", bars: []bar{cpuAtMost(0.5)}},
-			cpu:  spread{0.5, 0.5, 60. / 110}, rate: spread{0.95, 0.9, 0.95},
+			name:  "what a flood costs is taken off",
+			row:   row{leg: "guarded", base: "bare", flood: forged, bars: []bar{cpuAtMost(1)}},
+			pairs: []pair{{Ratio: 1.5, Beside: 0.25}, {Ratio: 1.5, Beside: 0.25}, {Ratio: 2, Beside: 0.5}},
+			cpu:   spread{1, 1, 1}, rate: spread{0.95, 0.9, 0.95},
 		},
 		{
-			name: "what a flood costs is taken off",
-			row:  row{leg: "beside", base: "bare", flood: "forged", bars: []bar{cpuAtMost(1)}},
-			cpu:  spread{1, 1, 1}, rate: spread{},
+			name: "a row without a base has no ratios",
+			row:  row{leg: "guarded", bars: []bar{p99AtMost(5 * time.Millisecond)}},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tc.row.evaluate(samples)
-			if tc.row.CPURatio != tc.cpu {
-				t.Errorf("CPU: got %v, want %v", tc.row.CPURatio, tc.cpu)
+			r := &tc.row
+			for i, solo := range rounds {
+				pairs := map[*row]pair{forged: {Ratio: 2}}
+				if r.base != "" {
+					pairs[r] = tc.pairs[i]
+				}
+				r.add(solo, pairs)
 			}
-			if tc.row.RateRatio != tc.rate {
-				t.Errorf("requests a second: got %v, want %v", tc.row.RateRatio, tc.rate)
+			r.settle()
+			if r.CPURatio != tc.cpu {
+				t.Errorf("CPU: got %v, want %v", r.CPURatio, tc.cpu)
 			}
-			if !slices.Equal(tc.row.Missed, tc.missed) {
-				t.Errorf("missed: got %q, want %q", tc.row.Missed, tc.missed)
+			if r.RateRatio != tc.rate {
+				t.Errorf("requests a second: got %v, want %v", r.RateRatio, tc.rate)
+			}
+			if want := (spread{5, 4, 8}); r.P99 != want {
+				t.Errorf("p99: got %v, want %v", r.P99, want)
+			}
+			if !slices.Equal(r.Missed, tc.missed) {
+				t.Errorf("missed: got %q, want %q", r.Missed, tc.missed)
 			}
 		})
 	}
@@ -90,7 +99,8 @@ func TestRow(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	good := &row{Work: "good", leg: "x", bars: []bar{p99AtMost(30 * time.Millisecond)}}
-	good.evaluate(map[string][]sample{"x": {{CPU: us(50), Rate: 1000, P99: 20 * time.Millisecond}}})
+	good.add(map[string]sample{"x": {CPU: us(50), Rate: 1000, P99: 20 * time.Millisecond}}, nil)
+	good.settle()
 	bad := &row{Work: "bad", Measured: "120 MB", Value: 120, bars: []bar{valueAtMost("", 100, " MB")}}
 	bad.settle()
 	r := report{Rows: []*row{good, bad}, Failed: []string{"start: no disk"}}

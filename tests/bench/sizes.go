@@ -28,7 +28,7 @@ func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
 		return nil, err
 	}
 	trial := guardedLeg("few", g, few...)
-	if err := s.checked(ctx, trial, s.pass(trial.load), nil); err != nil {
+	if err := s.checked(ctx, trial, pass(trial.load), nil); err != nil {
 		return nil, err
 	}
 	before, err := g.heap(ctx)
@@ -41,7 +41,7 @@ func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
 	}
 	all := guardedLeg("all", g, tokens...)
 	for range 2 {
-		if err := s.checked(ctx, all, s.pass(all.load), nil); err != nil {
+		if err := s.checked(ctx, all, pass(all.load), nil); err != nil {
 			return nil, err
 		}
 	}
@@ -61,7 +61,7 @@ func (s *suite) cacheMemory(ctx context.Context) ([]*row, error) {
 }
 
 // pass is a load that sends each of its requests once.
-func (s *suite) pass(l load) load {
+func pass(l load) load {
 	l.once = true
 	return l
 }
@@ -90,10 +90,11 @@ func (s *suite) liveMemory(ctx context.Context) ([]*row, error) {
 		for range s.live {
 			l.load.requests = append(l.load.requests, request)
 		}
-		if err := s.checked(ctx, l, l.load, nil); err != nil {
+		var one sample
+		if err := s.checked(ctx, l, l.load, &one); err != nil {
 			return nil, err
 		}
-		rate = l.rate
+		rate = one.Rate
 	}
 	peak, err := memoryOf(g.pid())
 	if err != nil {

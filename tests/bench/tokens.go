@@ -138,40 +138,35 @@ func (m *mint) forged(n int) ([]string, error) {
 	return tokens, nil
 }
 
-// signature measures the CPU time of one signature of a token's size, on one core.
-func (m *mint) signature() (time.Duration, error) {
-	token, err := m.token()
-	if err != nil {
-		return 0, err
-	}
-	input := []byte(token[:strings.LastIndexByte(token, '.')])
+// signature is the CPU time of one signature of a token's size, of the median of those that are made until the channel
+// is closed: a few at a time, so that the machine has room for what is measured beside.
+func (m *mint) signature(stop <-chan struct{}) time.Duration {
+	input := []byte(m.unsigned())
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const length = 200 * time.Millisecond
-	if _, err := m.signFor(input, length/4); err != nil { // warms up
-		return 0, err
-	}
-	var before, after unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before); err != nil {
-		return 0, err
-	}
-	n, err := m.signFor(input, length)
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after); err != nil {
-		return 0, err
-	}
-	return time.Duration((after.Nano() - before.Nano()) / n), nil
-}
-
-func (m *mint) signFor(input []byte, length time.Duration) (n int64, err error) {
-	for began := time.Now(); time.Since(began) < length; n++ {
-		if _, err := m.sign(input); err != nil {
-			return 0, err
+	const atATime = 10
+	var times []float64
+	for {
+		var before, after unix.Timespec
+		err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before)
+		for range atATime {
+			if _, failure := m.sign(input); failure != nil {
+				panic(failure) // the key is our own
+			}
+		}
+		if err == nil {
+			err = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after)
+		}
+		if err != nil {
+			panic(err) // there is such a clock
+		}
+		times = append(times, float64(after.Nano()-before.Nano())/atATime)
+		select {
+		case <-stop:
+			return time.Duration(spreadOf(times).Median)
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	return n, nil
 }
 
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
