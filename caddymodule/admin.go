@@ -21,6 +21,9 @@ func init() {
 // adminBase is where the admin API begins on Caddy's admin endpoint.
 const adminBase = "/passport/"
 
+// adminHeader stands in every answer of the admin API, so that the command takes no other server's for one.
+const adminHeader = "Caddy-Passport"
+
 // maxAdminBody bounds the body of a request to the admin API, in bytes.
 const maxAdminBody = 1 << 20
 
@@ -97,6 +100,7 @@ type created struct{ body any }
 func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
 	w.Header().Set("Cache-Control", "no-store") // answers may hold a new secret
+	w.Header().Set(adminHeader, "1")
 	body, err := h(r)
 	status := http.StatusOK
 	switch made, ok := body.(created); {

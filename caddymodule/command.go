@@ -74,6 +74,15 @@ func adminOf(cmd *cobra.Command) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
+	if flag("address") == "" && flag("config") != "" {
+		config, err := loadConfig(cmd)
+		if err != nil {
+			return nil, err
+		}
+		if config.Admin != nil && config.Admin.Disabled {
+			return nil, fmt.Errorf("%s turns the admin endpoint off: nothing can be managed through it", flag("config"))
+		}
+	}
 	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "unix:") {
 		return nil, fmt.Errorf("--address %s: write a unix socket as unix//path/to/socket", address)
 	}
@@ -128,6 +137,9 @@ func (a *admin) call(method, path string, body, answer any) error {
 		return plainError(err)
 	}
 	defer resp.Body.Close()
+	if resp.Header.Get(adminHeader) == "" {
+		return fmt.Errorf("%s answers, but it is no admin endpoint of a Caddy with passport: say --address", a.address)
+	}
 	if answer == nil {
 		return nil
 	}

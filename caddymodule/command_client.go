@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -52,8 +53,9 @@ func clientCreateCommand() *cobra.Command {
 // addClientFlags adds what can be said of a client at any time.
 func addClientFlags(f *pflag.FlagSet) {
 	f.String("name", "", "What people know the client by")
-	f.StringArray("grants", nil, "Grant types that it may use (default: client_credentials; for a public client none)")
+	f.StringArray("grants", nil, "Grant types that it may use (default: those that suit it)")
 	f.StringArray("scopes", nil, "All scopes that it may have (default: every one that is not restricted)")
+	f.Bool("all-scopes", false, "It may have every scope that is not restricted")
 	f.StringArray("redirect-uri", nil, "A URI to which people may be sent back; may be repeated")
 	f.Bool("first-party", false, "The client is the operator's own: people are not asked for consent")
 	f.Bool("resource-server", false, "The client may introspect every token")
@@ -84,8 +86,17 @@ func clientChangeOf(f *pflag.FlagSet) (*clientChange, error) {
 	list("redirect-uri", &c.RedirectURIs, func(uris []string) []string { return uris })
 	var scopes *[]string
 	if list("scopes", &scopes, items); scopes != nil {
+		if len(*scopes) == 0 { // as from a variable that is not set: it must not widen what the client may have
+			return nil, errors.New("--scopes is empty: name the scopes, or say --all-scopes")
+		}
 		scope := strings.Join(*scopes, " ")
 		c.Scope = &scope
+	}
+	if all, _ := f.GetBool("all-scopes"); all {
+		if scopes != nil {
+			return nil, errors.New("--scopes and --all-scopes exclude each other")
+		}
+		c.Scope = new(string)
 	}
 	flag("first-party", &c.FirstParty)
 	flag("resource-server", &c.ResourceServer)

@@ -203,7 +203,7 @@ func (i *Issuer) LongestAccessToken(ctx context.Context) time.Duration {
 			return nil
 		})
 	})
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		i.log.Error("reading the lifetimes of the clients' tokens", zap.Error(err))
 	}
 	return longest

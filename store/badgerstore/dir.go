@@ -206,6 +206,9 @@ func checkKey(dir string, key []byte) error {
 	return nil
 }
 
+// ErrInUse is in the chain of what [Open] answers while another process has the directory.
+var ErrInUse = errors.New("it is in use by another process")
+
 // explain says what Badger's errors mean to an operator.
 func (d *directory) explain(err error) error {
 	if !strings.Contains(err.Error(), "Cannot acquire directory lock") {
@@ -215,11 +218,11 @@ func (d *directory) explain(err error) error {
 	pid := strings.TrimSpace(string(text))
 	switch {
 	case err != nil || pid == "" || len(pid) > 20:
-		return errors.New("it is in use by another process")
+		return ErrInUse
 	case pid == strconv.Itoa(os.Getpid()):
 		return errors.New("it is in use by this process already")
 	}
-	return fmt.Errorf("it is in use by another process (%s)", pid)
+	return fmt.Errorf("%w (%s)", ErrInUse, pid)
 }
 
 // plain drops the path from an error of the file system: ours name the directory anyway.
