@@ -27,6 +27,9 @@ var migrations = [schemaVersion][]string{
 	},
 }
 
+// migrationTimeout bounds the making of the tables, which waits for other nodes that make them and for a busy disk.
+const migrationTimeout = time.Minute
+
 // migrate brings the tables to this program's version. Nodes that start at once may meet while they make the same
 // table; then the one that lost tries again and finds it made.
 func (e *Engine) migrate(ctx context.Context) error {
@@ -44,7 +47,7 @@ func (e *Engine) migrate(ctx context.Context) error {
 }
 
 func (e *Engine) migrateOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
 	defer cancel()
 	var exists bool
 	err := e.pool.QueryRow(ctx, `SELECT count(*) > 0 FROM information_schema.tables

@@ -56,7 +56,7 @@ func Start(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "-E", "UTF8", "--locale=C")
+	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +73,7 @@ func Start(t testing.TB) *Server {
 func (s *Server) Run() {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.dir, "-p", strconv.Itoa(s.Port),
+		"-c", "fsync=off", // it outlives a killed server, and no test cuts the power
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	log, err := os.OpenFile(s.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
