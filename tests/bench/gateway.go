@@ -199,17 +199,22 @@ func (g *gateway) heap(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
+	stats, err := g.memstats(ctx)
+	return stats.HeapAlloc, err
+}
+
+// memstats are some of Go's own figures, see [runtime.MemStats].
+type memstats struct {
+	HeapAlloc, Mallocs, TotalAlloc int64
+}
+
+func (g *gateway) memstats(ctx context.Context) (memstats, error) {
+	var vars struct{ Memstats memstats }
 	data, err := g.get(ctx, "/debug/vars")
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = json.Unmarshal(data, &vars)
 	}
-	var vars struct {
-		Memstats struct{ HeapAlloc int64 } `json:"memstats"`
-	}
-	if err := json.Unmarshal(data, &vars); err != nil {
-		return 0, fmt.Errorf("/debug/vars: %w", err)
-	}
-	return vars.Memstats.HeapAlloc, nil
+	return vars.Memstats, err
 }
 
 // get asks the admin endpoint.

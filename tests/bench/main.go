@@ -65,7 +65,7 @@ func run(args []string) (err error) {
 	flags.IntVar(&s.rounds, "rounds", 0, "rounds of each work (default 5, quick 3)")
 	seconds := flags.Float64("seconds", 1, "how long each variant runs in a round")
 	flags.StringVar(&s.caddy, "caddy", "", "`path` of another Caddy with the plugin, to be measured in place of this one")
-	flags.StringVar(&s.profiles, "profiles", "", "`folder` for a CPU profile of Caddy under each load")
+	flags.StringVar(&s.profiles, "profiles", "", "`folder` for profiles of Caddy under each load")
 	flags.IntVar(&s.live, "live", 100_000, "live tokens of the work memory")
 	flags.IntVar(&s.million, "start", 1_000_000, "live tokens of the work start")
 	if err := flags.Parse(args); err != nil {

@@ -39,6 +39,8 @@ type sample struct {
 	P50      time.Duration `json:"p50_ns"`
 	P99      time.Duration `json:"p99_ns"`
 	Requests int           `json:"requests"`
+	Objects  float64       `json:"objects"` // allocated by Caddy for a request
+	Bytes    float64       `json:"bytes"`   // of these
 	Foreign  float64       `json:"foreign"` // share of the machine's CPU that went to others
 	Beside   *sample       `json:"beside,omitempty"`
 
@@ -271,6 +273,10 @@ func (s *suite) checked(ctx context.Context, l *leg, load load, into *sample) er
 		err     error
 	}
 	var beside chan outcome
+	memory, err := l.gateway.memstats(ctx)
+	if err != nil {
+		return l.gateway.failure(err)
+	}
 	cpu, err := cpuTime(l.gateway.pid())
 	if err != nil {
 		return l.gateway.failure(err)
@@ -301,6 +307,10 @@ func (s *suite) checked(ctx context.Context, l *leg, load load, into *sample) er
 	if err != nil {
 		return l.gateway.failure(err)
 	}
+	memoryAfter, err := l.gateway.memstats(ctx)
+	if err != nil {
+		return l.gateway.failure(err)
+	}
 	if into == nil {
 		return nil
 	}
@@ -310,6 +320,8 @@ func (s *suite) checked(ctx context.Context, l *leg, load load, into *sample) er
 	into.take(a)
 	into.total = after - cpu
 	into.CPU = into.total / time.Duration(a.Sent)
+	into.Objects = float64(memoryAfter.Mallocs-memory.Mallocs) / float64(a.Sent)
+	into.Bytes = float64(memoryAfter.TotalAlloc-memory.TotalAlloc) / float64(a.Sent)
 	if beside == nil {
 		return nil
 	}

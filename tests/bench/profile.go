@@ -12,21 +12,25 @@ import (
 	"time"
 )
 
-// profile runs each leg of a group once more, beside the CPU profiler of its Caddy, when profiles are asked for.
+// profile runs each leg of a group once more, beside the profilers of its Caddy (CPU time, allocations), when profiles
+// are asked for.
 func (s *suite) profile(ctx context.Context, g *group) error {
 	if s.profiles == "" {
 		return nil
 	}
 	for _, l := range g.legs[0] {
-		// The profile begins when the load does and ends before it.
+		// The profiles begin when the load does and end before it.
+		name := filepath.Join(s.profiles, strings.ReplaceAll(filepath.Base(l.gateway.dir)+"-"+l.name, " ", "-"))
 		taken := make(chan error, 1)
 		time.AfterFunc(time.Second, func() {
-			data, err := l.gateway.get(ctx, "/debug/pprof/profile?seconds=5")
-			if err == nil {
-				file := strings.ReplaceAll(filepath.Base(l.gateway.dir)+"-"+l.name, " ", "-") + ".pprof"
-				err = os.WriteFile(filepath.Join(s.profiles, file), data, 0o600)
-			}
-			taken <- err
+			taken <- inParallel(2, 2, func(i int) error {
+				kind := []string{"profile", "allocs"}[i]
+				data, err := l.gateway.get(ctx, "/debug/pprof/"+kind+"?seconds=5")
+				if err != nil {
+					return err
+				}
+				return os.WriteFile(name+"."+kind, data, 0o600)
+			})
 		})
 		one, err := s.together(ctx, 7*time.Second, l)
 		if err := errors.Join(err, <-taken); err != nil {

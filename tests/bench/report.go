@@ -35,7 +35,7 @@ func (r *report) missed() int {
 func (r *report) table(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%d rounds of %g s; medians (least–most); ratios are to the bare site of the same Caddy unless "+
 		"the work says otherwise\n\n", r.Host, r.Rounds, r.Seconds)
-	lines := [][]string{{"work", "bar", "CPU ratio", "CPU µs", "req/s ratio", "req/s", "p50 ms", "p99 ms", ""}}
+	lines := [][]string{{"work", "bar", "CPU ratio", "CPU µs", "req/s ratio", "req/s", "p50 ms", "p99 ms", "allocs", "bytes", ""}}
 	var other []*row
 	for _, row := range r.Rows {
 		if row.Measured != "" {
@@ -44,7 +44,8 @@ func (r *report) table(w io.Writer) {
 		}
 		lines = append(lines, []string{
 			row.Work, row.Bar, row.CPURatio.text("%.2f"), number("%.1f", row.CPU.Median), row.RateRatio.text("%.2f"),
-			number("%.0f", row.Rate.Median), number("%.2f", row.P50.Median), number("%.2f", row.P99.Median), row.verdict(),
+			number("%.0f", row.Rate.Median), number("%.2f", row.P50.Median), number("%.2f", row.P99.Median),
+			number("%.0f", row.Objects.Median), number("%.0f", row.Bytes.Median), row.verdict(),
 		})
 	}
 	columns(w, lines)

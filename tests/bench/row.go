@@ -36,6 +36,8 @@ type row struct {
 	RateRatio spread    `json:"requests_ratio,omitzero"`
 	P50       spread    `json:"p50_milliseconds,omitzero"`
 	P99       spread    `json:"p99_milliseconds,omitzero"`
+	Objects   spread    `json:"allocations,omitzero"`
+	Bytes     spread    `json:"allocated_bytes,omitzero"`
 	Missed    []string  `json:"missed,omitempty"`
 	Samples   []sample  `json:"samples,omitempty"`
 	Pairs     []pair    `json:"pairs,omitempty"`
@@ -131,6 +133,8 @@ func (r *row) settle() {
 		r.Rate = median(r.Samples, func(one sample) float64 { return one.Rate })
 		r.P50 = median(r.Samples, func(one sample) float64 { return float64(one.P50) / 1e6 })
 		r.P99 = median(r.Samples, func(one sample) float64 { return float64(one.P99) / 1e6 })
+		r.Objects = median(r.Samples, func(one sample) float64 { return one.Objects })
+		r.Bytes = median(r.Samples, func(one sample) float64 { return one.Bytes })
 		r.CPURatio = median(r.Pairs, func(p pair) float64 { return p.Ratio })
 		r.RateRatio = spreadOf(r.rates)
 	}

@@ -107,7 +107,7 @@ func TestReport(t *testing.T) {
 	var out strings.Builder
 	r.table(&out)
 	for _, want := range []string{
-		"| good | p99 ≤ 30 ms |", "| pass |", "| bad  | ≤ 100 MB | 120 MB   | MISSED |", "NOT MEASURED: start: no disk",
+		"| good | p99 ≤ 30 ms |", " pass |", "| bad  | ≤ 100 MB | 120 MB   | MISSED |", "NOT MEASURED: start: no disk",
 		"1 bars missed",
 	} {
 		if !strings.Contains(out.String(), want) {
