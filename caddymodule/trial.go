@@ -19,8 +19,8 @@ type passing struct {
 	after []caddyhttp.MiddlewareHandler
 }
 
-// by tells whether a request that passes p when it is read in another way comes to the same door as it is, by passing q:
-// all that may keep it from there may keep it from there in the other way, too.
+// by tells whether a request that passes p when it is read in another way comes to the same door as it is, by passing
+// q: all that may keep it from there may keep it from there in the other way, too.
 func (p passing) by(q passing) bool {
 	return p.door == q.door && !slices.ContainsFunc(q.after, func(h caddyhttp.MiddlewareHandler) bool {
 		return !slices.Contains(p.after, h)
