@@ -1,0 +1,84 @@
+package issuer
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// What the server in front knows of a request better than the request itself comes through its context: the session
+// cookie, which a gateway takes out of requests before any handler of the site sees them, and the client's address,
+// which only the server can tell apart from that of its own proxies.
+type (
+	sessionKey  struct{}
+	remoteIPKey struct{}
+)
+
+// The session cookie. The name that begins with "__Host-" is for HTTPS: no other host and nobody on the network can set
+// such a cookie (RFC 6265bis §4.1.3.2).
+const (
+	secureSessionCookie = "__Host-passport_session"
+	plainSessionCookie  = "passport_session"
+)
+
+// plainMark stands before what the cookie of plain HTTP holds, wherever that is used. So a session that began by HTTPS
+// cannot be carried by a cookie that anybody could have set.
+const plainMark = "http "
+
+// WithSession gives a request's context what [SessionCookie] says of the request, for a handler that comes after the
+// cookie has been taken out of it. An empty value says that there was none.
+func WithSession(ctx context.Context, value string) context.Context {
+	return context.WithValue(ctx, sessionKey{}, value)
+}
+
+// WithRemoteIP gives a request's context the address of the client, without a port. An empty one is ignored.
+func WithRemoteIP(ctx context.Context, ip string) context.Context {
+	if ip == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, remoteIPKey{}, ip)
+}
+
+// SessionCookie is what the request's session cookie proves its session with: the secret whose hash the session's
+// record has. Take it as it is, it has no form to rely on. It is what [WithSession] gave, or else what the request's
+// cookies have; empty when there is none, or two that differ, for which of them is the browser's own cannot be told.
+func SessionCookie(r *http.Request) string {
+	if value, ok := r.Context().Value(sessionKey{}).(string); ok {
+		return value
+	}
+	if r.TLS == nil {
+		if value := onlyCookie(r, plainSessionCookie); value != "" {
+			return plainMark + value
+		}
+	}
+	return onlyCookie(r, secureSessionCookie) // also without TLS: a proxy in front may have ended it
+}
+
+// maxCookie bounds what is looked up as a session.
+const maxCookie = 256
+
+func onlyCookie(r *http.Request, name string) string {
+	value := ""
+	for _, c := range r.CookiesNamed(name) {
+		if value != "" && c.Value != value || len(c.Value) > maxCookie {
+			return ""
+		}
+		value = c.Value
+	}
+	return value
+}
+
+// RemoteIP is the address of the client: what [WithRemoteIP] gave, or else that of the connection. It has neither port
+// nor zone.
+func RemoteIP(r *http.Request) string {
+	ip, ok := r.Context().Value(remoteIPKey{}).(string)
+	if !ok {
+		ip = r.RemoteAddr
+		if host, _, err := net.SplitHostPort(ip); err == nil {
+			ip = host
+		}
+	}
+	ip, _, _ = strings.Cut(ip, "%")
+	return ip
+}
