@@ -630,7 +630,7 @@ func TestLogHasNoSecrets(t *testing.T) {
 	h.do(req)
 	h.revoke(token)
 	log := h.logged()
-	for _, want := range []string{"token.issued", "token.revoked", "token.refused", `"client_id":"demo"`, `"jti":"`} {
+	for _, want := range []string{"access_token_created", "access_token_revoked", "access_token_refused", `"client_id":"demo"`, `"jti":"`} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not tell %s", want)
 		}

@@ -21,25 +21,30 @@ type Event struct {
 	ClientID string
 	UserID   string // empty where no person is concerned
 	TokenID  string
+	KeyID    string // of the key that is concerned: the one that signs from now on, or the one that is retired
 	Grant    string // the name of the grant, for example "client_credentials"
 	Scope    string // what was given, separated by spaces
+	Count    int    // how many, of what concerns many
 	Error    string // the code of the protocol error, where something was refused
 }
 
-// EventType says what has happened.
+// EventType says what has happened: a thing and what became of it. It is the name of the line in the audit log, a label
+// of the metrics and, behind "passport.", the name of an event of Caddy, so that it has small letters and underscores.
 type EventType string
 
 // What is told.
 const (
-	TokenIssued   EventType = "token.issued"
-	TokenRefused  EventType = "token.refused" // Error says why
-	TokenRevoked  EventType = "token.revoked"
-	ClientRefused EventType = "client.refused" // authentication failed, at an endpoint that gives no tokens
-	ClientCreated EventType = "client.created"
-	ClientUpdated EventType = "client.updated"
-	ClientDeleted EventType = "client.deleted"
-	SecretRotated EventType = "client.secret_rotated"
-	TokensPurged  EventType = "tokens.purged"
+	TokenIssued   EventType = "access_token_created"
+	TokenRefused  EventType = "access_token_refused" // Error says why
+	TokenRevoked  EventType = "access_token_revoked"
+	TokensPurged  EventType = "tokens_purged"
+	ClientRefused EventType = "client_refused" // authentication failed, at an endpoint that gives no tokens
+	ClientCreated EventType = "client_created"
+	ClientUpdated EventType = "client_updated"
+	ClientDeleted EventType = "client_deleted"
+	SecretRotated EventType = "client_secret_rotated"
+	KeyRotated    EventType = "key_rotated"
+	KeyRetired    EventType = "key_retired"
 )
 
 type nobody struct{}
