@@ -209,11 +209,16 @@ func (i *Issuer) LongestAccessToken(ctx context.Context) time.Duration {
 	return longest
 }
 
+// handler answers a request to an endpoint.
+type handler = func(*endpoints, http.ResponseWriter, *http.Request)
+
 // route is an endpoint: what it answers to which method.
 type route struct {
-	path  string // below the prefix
-	get   func(*endpoints, http.ResponseWriter, *http.Request)
-	post  func(*endpoints, http.ResponseWriter, *http.Request)
+	path  string // below the prefix; as its last segment {id} and {name} stand for any, see [http.Request.PathValue]
+	get   handler
+	post  handler
+	put   handler
+	del   handler
 	cross bool // scripts of any origin may call it, see cors.go
 }
 
@@ -237,16 +242,17 @@ type endpoints struct {
 	*Issuer
 	prefix    string
 	routes    map[string]*route
+	parents   map[string]*route // those that end with a parameter, by the path before it
 	documents documents
 }
 
 // Handler serves the endpoints below prefix, and the metadata at its well-known place. The prefix is "/oauth" when
 // empty; "/" puts the endpoints at the root. Every other path is answered with 404: ask [Issuer.Serves] first.
 func (i *Issuer) Handler(prefix string) http.Handler {
-	e := &endpoints{Issuer: i, prefix: cleanPrefix(prefix), routes: make(map[string]*route)}
-	for _, r := range routes {
-		e.routes[e.prefix+r.path] = r
+	e := &endpoints{
+		Issuer: i, prefix: cleanPrefix(prefix), routes: make(map[string]*route), parents: make(map[string]*route),
 	}
+	e.add(routes...)
 	e.routes[wellKnown] = metadataRoute
 	if i.wellKnownPath != "" {
 		e.routes[i.wellKnownPath] = metadataRoute
@@ -262,7 +268,7 @@ func (i *Issuer) Serves(prefix, path string) bool {
 		if prefix != "" && (rest == "" || rest[0] == '/') {
 			return true
 		}
-		if prefix == "" && slices.ContainsFunc(routes, func(r *route) bool { return r.path == path }) {
+		if prefix == "" && slices.ContainsFunc(routes, func(r *route) bool { return r.matches(path) }) {
 			return true
 		}
 	}
@@ -282,7 +288,7 @@ func cleanPrefix(prefix string) string {
 
 func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	route := e.routes[r.URL.Path]
+	route := e.find(r)
 	if route == nil {
 		writeError(w, r, errNoSuchEndpoint)
 		return
@@ -290,11 +296,10 @@ func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if route.cross {
 		allowAnyOrigin(w.Header())
 	}
+	answer := route.handler(r.Method)
 	switch {
-	case route.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		route.get(e, w, r)
-	case route.post != nil && r.Method == http.MethodPost:
-		route.post(e, w, r)
+	case answer != nil:
+		answer(e, w, r)
 	case r.Method == http.MethodOptions:
 		route.options(w, r)
 	default:
@@ -303,13 +308,72 @@ func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (e *endpoints) add(routes ...*route) {
+	for _, r := range routes {
+		if parent, name := r.parameter(); name != "" {
+			e.parents[e.prefix+parent] = r
+			continue
+		}
+		e.routes[e.prefix+r.path] = r
+	}
+}
+
+// find returns the route of the request's path, or nil. A parameter of the path becomes the request's.
+func (e *endpoints) find(r *http.Request) *route {
+	if found := e.routes[r.URL.Path]; found != nil {
+		return found
+	}
+	slash := strings.LastIndexByte(r.URL.Path, '/') + 1
+	found := e.parents[r.URL.Path[:slash]]
+	if found == nil || slash == len(r.URL.Path) {
+		return nil
+	}
+	_, name := found.parameter()
+	r.SetPathValue(name, r.URL.Path[slash:])
+	return found
+}
+
+// parameter splits the route's path before the parameter that ends it. Without one it is the path and nothing.
+func (r *route) parameter() (parent, name string) {
+	if slash := strings.LastIndexByte(r.path, '/') + 1; strings.HasPrefix(r.path[slash:], "{") {
+		return r.path[:slash], strings.Trim(r.path[slash:], "{}")
+	}
+	return r.path, ""
+}
+
+func (r *route) matches(path string) bool {
+	parent, name := r.parameter()
+	value, ok := strings.CutPrefix(path, parent)
+	if name == "" {
+		return ok && value == ""
+	}
+	return ok && value != "" && !strings.Contains(value, "/")
+}
+
+// handler returns who answers to the method, or nil.
+func (r *route) handler(method string) handler {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return r.get
+	case http.MethodPost:
+		return r.post
+	case http.MethodPut:
+		return r.put
+	case http.MethodDelete:
+		return r.del
+	}
+	return nil
+}
+
 // methods lists what the endpoint answers to, as the header Allow has it.
 func (r *route) methods() string {
-	switch {
-	case r.get != nil && r.post != nil:
-		return "GET, HEAD, POST, OPTIONS"
-	case r.get != nil:
-		return "GET, HEAD, OPTIONS"
+	var list []string
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete,
+	} {
+		if r.handler(method) != nil {
+			list = append(list, method)
+		}
 	}
-	return "POST, OPTIONS"
+	return strings.Join(append(list, http.MethodOptions), ", ")
 }
