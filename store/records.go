@@ -32,6 +32,23 @@ const (
 	kindTokenByUser   = "token-user"
 	kindRevocation    = "revoked"
 	kindKey           = "key"
+
+	kindUser           = "user"
+	kindUserByLogin    = "user-login"
+	kindUserBySource   = "user-source"
+	kindSession        = "session"
+	kindSessionByUser  = "session-user"
+	kindConsent        = "consent"
+	kindRequest        = "request"
+	kindCode           = "code"
+	kindFamily         = "family"
+	kindFamilyByUser   = "family-user"
+	kindRefresh        = "refresh"
+	kindPersonal       = "personal"
+	kindPersonalByUser = "personal-user"
+	kindDevice         = "device"
+	kindDeviceByCode   = "device-code"
+	kindGuesses        = "guesses"
 )
 
 // key builds a key. Parts come from outside (client identifiers do), and a slash in one must not make it another
@@ -74,6 +91,9 @@ func unescape(s string) string { return unescaper.Replace(s) }
 
 var unescaper = strings.NewReplacer("%2F", "/", "%25", "%", "%21", "!")
 
+// lastPart is the last part of a key.
+func lastPart(key []byte) string { return unescape(string(key[bytes.LastIndexByte(key, '/')+1:])) }
+
 func (r *Records) get(key []byte, into any) error {
 	value, err := r.tx.Get(key)
 	if err != nil {
@@ -99,6 +119,9 @@ var (
 	errExpired = errors.New("store: the record has expired")
 	errBadID   = errors.New("store: the record has no ID, or one that is no text")
 )
+
+// ErrTaken says that a name, an email or a code is another record's.
+var ErrTaken = errors.New("store: taken")
 
 // usable tells whether an ID can be read as it was written: JSON holds text.
 func usable(id string) bool { return id != "" && utf8.ValidString(id) }

@@ -18,7 +18,7 @@ type RevocationKind string
 // record itself tells (it is gone, or disabled): their revocations only reach those who have seen it before, who look
 // again within [RecheckAfter].
 const (
-	RevokedToken  RevocationKind = "token"
+	RevokedToken  RevocationKind = "token" // by its ID, or that of its family, or of a session
 	RevokedClient RevocationKind = "client"
 	RevokedUser   RevocationKind = "user"
 	RevokedKey    RevocationKind = "key"
@@ -53,9 +53,10 @@ func (r *Records) Revocations(fn func(Revocation) error) error {
 	})
 }
 
-// TokenRef is what a revocation may hit: who a token is.
+// TokenRef is what a revocation may hit: who a token is. What is empty is hit by none.
 type TokenRef struct {
 	TokenID, ClientID, UserID, KeyID string
+	FamilyID                         string // see [Family]
 	IssuedAt                         time.Time
 }
 

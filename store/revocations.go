@@ -50,11 +50,18 @@ func (s *Revocations) Revoked(t TokenRef) bool {
 			return true
 		}
 	}
-	shard := s.shard(t.TokenID)
+	return s.revoked(t.TokenID) || s.revoked(t.FamilyID)
+}
+
+func (s *Revocations) revoked(id string) bool {
+	if id == "" {
+		return false
+	}
+	shard := s.shard(id)
 	shard.mu.RLock()
-	_, revoked := shard.until[t.TokenID]
+	_, revoked := shard.until[id]
 	shard.mu.RUnlock()
-	return revoked && t.TokenID != ""
+	return revoked
 }
 
 // Notify sends to c, without waiting, after each change of the set, until the returned function is called.

@@ -20,16 +20,20 @@ const (
 	RefreshToken        SecretKind = "passport_rt_"
 	AuthorizationCode   SecretKind = "passport_ac_"
 	ClientSecret        SecretKind = "passport_secret_"
+	SessionSecret       SecretKind = "passport_session_" // the value of a browser's cookie
+	DeviceCode          SecretKind = "passport_dc_"
 )
 
-var secretKinds = [...]SecretKind{PersonalAccessToken, RefreshToken, AuthorizationCode, ClientSecret}
+var secretKinds = [...]SecretKind{
+	PersonalAccessToken, RefreshToken, AuthorizationCode, ClientSecret, SessionSecret, DeviceCode,
+}
 
 const (
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	entropyLen  = 43 // characters of base62 that 256 bits take
 	checksumLen = 6  // characters of base62 that 32 bits take
 
-	maxSecretLen = len(ClientSecret) + entropyLen + checksumLen
+	maxSecretLen = len(SessionSecret) + entropyLen + checksumLen
 )
 
 // NewSecret returns a new opaque secret: kind, 256 random bits in base62 and a CRC-32 of all before it, in base62 too.

@@ -16,6 +16,15 @@ type Token struct {
 	IssuedAt  time.Time `json:"issued_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
+
+	Grant    string `json:"grant,omitempty"`     // the name of the grant that gave it, such as "authorization_code"
+	FamilyID string `json:"family_id,omitempty"` // the [Family] that it belongs to; the claim `grant_id` of a JWT
+
+	// Of a personal access token only, which is no JWT but an opaque secret.
+	Personal   bool      `json:"personal,omitempty"`
+	Name       string    `json:"name,omitempty"` // what its owner calls it
+	Hash       string    `json:"hash,omitempty"` // HashSecret
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 }
 
 // Token returns the record of the token with that ID, revoked ones included, or [ErrNotFound].
@@ -47,7 +56,58 @@ func (r *Records) PutToken(t *Token) error {
 			return err
 		}
 	}
+	if t.Personal {
+		if t.Hash == "" || t.UserID == "" {
+			return errBadID
+		}
+		if err := r.tx.Put(r.key(kindPersonal, t.Hash), []byte(t.ID), ttl); err != nil {
+			return err
+		}
+		if err := r.tx.Put(r.key(kindPersonalByUser, t.UserID, t.ID), nil, ttl); err != nil {
+			return err
+		}
+	}
 	return r.tx.Put(r.key(kindTokenByClient, t.ClientID, t.ID), nil, ttl)
+}
+
+// PersonalToken returns the record of the personal access token with that [HashSecret], revoked ones included, or
+// [ErrNotFound].
+func (r *Records) PersonalToken(hash string) (*Token, error) {
+	id, err := r.tx.Get(r.key(kindPersonal, hash))
+	if err != nil {
+		return nil, err
+	}
+	return r.Token(string(id))
+}
+
+// PersonalTokensOfUser calls fn with each of a person's personal access tokens, revoked ones included, oldest first.
+// [ErrStop] ends it.
+func (r *Records) PersonalTokensOfUser(userID string, fn func(Token) error) error {
+	return r.indexed(r.list(kindPersonalByUser, userID), "", fn)
+}
+
+// touchEvery is how exactly it is known when a token was last used: its record is not written at each use.
+const touchEvery = time.Minute
+
+// TouchTokens remembers when tokens were used last, by their IDs. Those that are over, revoked, or have been touched
+// less than a minute before are left as they are.
+func (r *Records) TouchTokens(used map[string]time.Time) error {
+	for id, at := range used {
+		t, err := r.Token(id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return err
+		case !t.RevokedAt.IsZero() || at.Sub(t.LastUsedAt) < touchEvery:
+			continue
+		}
+		t.LastUsedAt = at.UTC()
+		if err := r.put(r.key(kindToken, id), t, t.ExpiresAt); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RevokeToken revokes the token with that ID. One that is revoked already stays so; [ErrNotFound] is answered for one
@@ -76,6 +136,8 @@ func (r *Records) DeleteToken(t *Token) error {
 		r.key(kindToken, t.ID),
 		r.key(kindTokenByClient, t.ClientID, t.ID),
 		r.key(kindTokenByUser, t.UserID, t.ID),
+		r.key(kindPersonalByUser, t.UserID, t.ID),
+		r.key(kindPersonal, t.Hash),
 	} {
 		if err := r.tx.Delete(key); err != nil {
 			return err

@@ -1,0 +1,99 @@
+package store
+
+import "time"
+
+// Consent is what a person has allowed a client.
+type Consent struct {
+	UserID    string    `json:"user_id"`
+	ClientID  string    `json:"client_id"`
+	Scopes    []string  `json:"scopes,omitempty"`
+	GrantedAt time.Time `json:"granted_at"` // the first time
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Consent returns what a person has allowed a client, or [ErrNotFound].
+func (r *Records) Consent(userID, clientID string) (*Consent, error) {
+	var c Consent
+	if err := r.get(r.key(kindConsent, userID, clientID), &c); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// PutConsent creates or replaces a consent. It stays until [Records.Disconnect].
+func (r *Records) PutConsent(c *Consent) error {
+	if !usable(c.UserID) || !usable(c.ClientID) {
+		return errBadID
+	}
+	c.UpdatedAt = r.now
+	if c.GrantedAt.IsZero() {
+		c.GrantedAt = r.now
+	}
+	return r.put(r.key(kindConsent, c.UserID, c.ClientID), c, time.Time{})
+}
+
+// ConsentsOfUser calls fn with each consent of a person, sorted by the client's ID. [ErrStop] ends it.
+func (r *Records) ConsentsOfUser(userID string, fn func(Consent) error) error {
+	return scan(r, r.list(kindConsent, userID), "", fn)
+}
+
+// Disconnect takes back all that a client has in a person's name: the consent, and every family with its tokens. There
+// may be none.
+func (r *Records) Disconnect(userID, clientID string) error {
+	var families []Family
+	err := r.familiesOf(r.list(kindFamilyByUser, userID, clientID), func(f Family) error {
+		families = append(families, f)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range families {
+		if err := r.RevokeFamily(&families[i]); err != nil {
+			return err
+		}
+	}
+	return r.tx.Delete(r.key(kindConsent, userID, clientID))
+}
+
+// AuthorizationRequest is a request at the authorization endpoint that waits for a person's answer.
+type AuthorizationRequest struct {
+	ID           string    `json:"id"`
+	UserID       string    `json:"user_id"`
+	SessionID    string    `json:"session_id"` // only in this session it may be answered
+	Issuer       string    `json:"issuer"`
+	ClientID     string    `json:"client_id"`
+	RedirectURI  string    `json:"redirect_uri"`
+	RedirectSent bool      `json:"redirect_sent,omitempty"` // it was a parameter, so that the token request repeats it
+	ResponseType string    `json:"response_type"`
+	ResponseMode string    `json:"response_mode,omitempty"`
+	State        string    `json:"state,omitempty"`
+	Scopes       []string  `json:"scopes,omitempty"`
+	Audience     []string  `json:"audience,omitempty"`
+	Challenge    string    `json:"challenge,omitempty"` // `code_challenge` by S256
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// keepRequest is how long a person may take to answer.
+const keepRequest = 10 * time.Minute
+
+// PutRequest keeps a request until it is answered, for ten minutes at most.
+func (r *Records) PutRequest(q *AuthorizationRequest) error {
+	if !usable(q.ID) {
+		return errBadID
+	}
+	q.CreatedAt = r.now
+	return r.put(r.key(kindRequest, q.ID), q, r.now.Add(keepRequest))
+}
+
+// TakeRequest returns a request and forgets it, so that it is answered once, or [ErrNotFound].
+func (r *Records) TakeRequest(id string) (*AuthorizationRequest, error) {
+	var q AuthorizationRequest
+	if err := r.get(r.key(kindRequest, id), &q); err != nil {
+		return nil, err
+	}
+	if !q.CreatedAt.Add(keepRequest).After(r.now) {
+		return nil, ErrNotFound
+	}
+	return &q, r.tx.Delete(r.key(kindRequest, id))
+}

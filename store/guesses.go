@@ -1,0 +1,41 @@
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// Guesses are the wrong guesses in a row at something secret.
+type Guesses struct {
+	Failures int       `json:"failures"`
+	LastAt   time.Time `json:"last_at"`
+}
+
+// rememberGuesses is how long wrong guesses count.
+const rememberGuesses = 24 * time.Hour
+
+// Guesses returns the wrong guesses of that kind at subject, or by it: a login, an address. There are none when a day
+// has passed.
+func (r *Records) Guesses(kind, subject string) (Guesses, error) {
+	var g Guesses
+	err := r.get(r.guessesKey(kind, subject), &g)
+	if errors.Is(err, ErrNotFound) || err == nil && !g.LastAt.Add(rememberGuesses).After(r.now) {
+		return Guesses{}, nil
+	}
+	return g, err
+}
+
+// PutGuesses keeps g for a day after its LastAt.
+func (r *Records) PutGuesses(kind, subject string, g Guesses) error {
+	return r.put(r.guessesKey(kind, subject), g, g.LastAt.Add(rememberGuesses))
+}
+
+// ForgetGuesses begins to count anew.
+func (r *Records) ForgetGuesses(kind, subject string) error {
+	return r.tx.Delete(r.guessesKey(kind, subject))
+}
+
+// guessesKey keeps what people type, and where from, out of the keys; it may be long, too.
+func (r *Records) guessesKey(kind, subject string) []byte {
+	return r.key(kindGuesses, kind, HashSecret(subject))
+}

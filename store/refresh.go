@@ -1,0 +1,306 @@
+package store
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"time"
+)
+
+// Family is all that a client has got by one authorization of a person: the refresh tokens that follow each other, and
+// the access tokens. It ends as a whole. Access tokens name it in the claim `grant_id`.
+type Family struct {
+	ID              string    `json:"id"`
+	ClientID        string    `json:"client_id"`
+	UserID          string    `json:"user_id"`
+	Issuer          string    `json:"issuer"`
+	Grant           string    `json:"grant"` // the name of the grant that began it
+	Scopes          []string  `json:"scopes,omitempty"`
+	Audience        []string  `json:"audience,omitempty"`
+	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"`
+	CreatedAt       time.Time `json:"created_at"`
+	UsedAt          time.Time `json:"used_at"`
+	AccessUntil     time.Time `json:"access_until"` // when its last access token is over
+	ExpiresAt       time.Time `json:"expires_at"`   // when it is over, however often it is refreshed
+	RevokedAt       time.Time `json:"revoked_at,omitzero"`
+}
+
+// refreshToken is one refresh token of a family, found by its hash.
+type refreshToken struct {
+	FamilyID  string    `json:"family_id"`
+	Previous  string    `json:"previous,omitempty"` // the hash of the one before
+	ExpiresAt time.Time `json:"expires_at"`
+	UsedAt    time.Time `json:"used_at,omitzero"`
+	Successor []byte    `json:"successor,omitempty"` // sealed by the token itself; gone once the successor is used
+}
+
+// RotateOutcome says what has come of a refresh token that was handed in.
+type RotateOutcome int
+
+// What can come of a refresh token.
+const (
+	Rotated  RotateOutcome = iota // it is used now, and has a successor
+	Repeated                      // it was used a moment ago: the same successor again
+	Reused                        // it was used before: its family is revoked
+)
+
+// maxFamilies is how many families a client may have in one person's name; the oldest makes room.
+const maxFamilies = 100
+
+// PutFamily begins a family. refresh is its first refresh token, good for idle; empty: it has none.
+func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error {
+	if !usable(f.ID) || !usable(f.ClientID) || !usable(f.UserID) {
+		return errBadID
+	}
+	f.CreatedAt, f.UsedAt = r.now, r.now
+	if err := r.crowdOut(f); err != nil {
+		return err
+	}
+	ttl, err := r.ttl(f.ExpiresAt)
+	if err != nil {
+		return err
+	}
+	if err := r.tx.Put(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID), nil, ttl); err != nil {
+		return err
+	}
+	if refresh == "" {
+		return r.putFamily(f, f.ExpiresAt)
+	}
+	first := &refreshToken{FamilyID: f.ID, ExpiresAt: earlier(r.now.Add(idle), f.ExpiresAt)}
+	if err := r.put(r.key(kindRefresh, HashSecret(refresh)), first, first.ExpiresAt); err != nil {
+		return err
+	}
+	return r.putFamily(f, first.ExpiresAt)
+}
+
+// putFamily keeps a family as long as it has a token that is good.
+func (r *Records) putFamily(f *Family, until time.Time) error {
+	if f.AccessUntil.After(until) {
+		until = f.AccessUntil
+	}
+	return r.put(r.key(kindFamily, f.ID), f, until)
+}
+
+func (r *Records) crowdOut(f *Family) error {
+	var others []Family
+	err := r.familiesOf(r.list(kindFamilyByUser, f.UserID, f.ClientID), func(f Family) error {
+		others = append(others, f)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for len(others) >= maxFamilies {
+		if err := r.RevokeFamily(&others[0]); err != nil {
+			return err
+		}
+		others = others[1:]
+	}
+	return nil
+}
+
+// Family returns the family with that ID, revoked ones included, or [ErrNotFound]. Whether its person may still have it
+// is for [User.Stands] to say, with its CreatedAt.
+func (r *Records) Family(id string) (*Family, error) {
+	var f Family
+	if err := r.get(r.key(kindFamily, id), &f); err != nil {
+		return nil, err
+	}
+	return &f, nil
+}
+
+// FamiliesOfUser calls fn with each family of a person that is not revoked, by client. [ErrStop] ends it.
+func (r *Records) FamiliesOfUser(userID string, fn func(Family) error) error {
+	return r.familiesOf(r.list(kindFamilyByUser, userID), fn)
+}
+
+func (r *Records) familiesOf(prefix []byte, fn func(Family) error) error {
+	return r.tx.Scan(prefix, nil, func(key, _ []byte) error {
+		f, err := r.Family(lastPart(key))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil // the record is over, its place in the index not yet
+		case err != nil:
+			return err
+		case !f.RevokedAt.IsZero():
+			return nil
+		}
+		return fn(*f)
+	})
+}
+
+// FamilyOfToken returns the family of a refresh token, revoked ones included, or [ErrNotFound] for a token that is not
+// known, or over. It does not tell whether the token has been used: see [Records.Rotate].
+func (r *Records) FamilyOfToken(refresh string) (*Family, error) {
+	t, err := r.refreshToken(HashSecret(refresh))
+	if err != nil {
+		return nil, err
+	}
+	return r.Family(t.FamilyID)
+}
+
+// RefreshTokenUsed tells whether a refresh token has been used, and when it is over, or [ErrNotFound].
+func (r *Records) RefreshTokenUsed(refresh string) (used bool, expires time.Time, err error) {
+	t, err := r.refreshToken(HashSecret(refresh))
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	return !t.UsedAt.IsZero(), t.ExpiresAt, nil
+}
+
+func (r *Records) refreshToken(hash string) (*refreshToken, error) {
+	var t refreshToken
+	if err := r.get(r.key(kindRefresh, hash), &t); err != nil {
+		return nil, err
+	}
+	if !t.ExpiresAt.After(r.now) {
+		return nil, ErrNotFound
+	}
+	return &t, nil
+}
+
+// Rotate uses a refresh token of f, which [Records.FamilyOfToken] has answered in this transaction and the caller has
+// found good: not revoked, its client's, its person standing. It returns the successor, good for idle.
+//
+// A token that is used again within grace, as long as nobody has used its successor, gets the same one: an answer was
+// lost, or two tabs have asked at once. Used again after that it has been stolen: f is revoked, which holds once the
+// transaction commits (RFC 9700 §4.14.2).
+//
+// The caller gives f a later AccessUntil before the call where it issues an access token.
+func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (string, RotateOutcome, error) {
+	hash := HashSecret(refresh)
+	t, err := r.refreshToken(hash)
+	if err != nil {
+		return "", Rotated, err
+	}
+	if t.UsedAt.IsZero() {
+		next, err := r.succeed(f, t, refresh, hash, idle)
+		return next, Rotated, err
+	}
+	if t.Successor == nil || r.now.Sub(t.UsedAt) >= grace {
+		return "", Reused, r.RevokeFamily(f)
+	}
+	next, err := open(refresh, f.ID, t.Successor)
+	if err != nil {
+		return "", Repeated, err
+	}
+	successor, err := r.refreshToken(HashSecret(next))
+	if err != nil {
+		return "", Repeated, err
+	}
+	f.UsedAt = r.now
+	return next, Repeated, r.putFamily(f, successor.ExpiresAt)
+}
+
+// succeed makes the successor of a token.
+func (r *Records) succeed(f *Family, t *refreshToken, refresh, hash string, idle time.Duration) (string, error) {
+	if err := r.endGrace(t.Previous); err != nil {
+		return "", err
+	}
+	next := NewSecret(RefreshToken)
+	t.UsedAt, t.Successor = r.now, seal(refresh, f.ID, next)
+	if err := r.put(r.key(kindRefresh, hash), t, t.ExpiresAt); err != nil {
+		return "", err
+	}
+	successor := &refreshToken{FamilyID: f.ID, Previous: hash, ExpiresAt: earlier(r.now.Add(idle), f.ExpiresAt)}
+	if err := r.put(r.key(kindRefresh, HashSecret(next)), successor, successor.ExpiresAt); err != nil {
+		return "", err
+	}
+	f.UsedAt = r.now
+	return next, r.putFamily(f, successor.ExpiresAt)
+}
+
+// endGrace ends the grace of the token with that hash: who uses its successor has received it.
+func (r *Records) endGrace(hash string) error {
+	if hash == "" {
+		return nil
+	}
+	t, err := r.refreshToken(hash)
+	if errors.Is(err, ErrNotFound) || err == nil && t.Successor == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.Successor = nil
+	return r.put(r.key(kindRefresh, hash), t, t.ExpiresAt)
+}
+
+// RevokeFamily ends a family: its refresh tokens and its access tokens. One that is revoked already stays so.
+func (r *Records) RevokeFamily(f *Family) error {
+	until := f.AccessUntil
+	if !until.After(r.now) {
+		until = r.now.Add(time.Minute) // there is nothing left to hit but a clock that differs
+	}
+	revocation := Revocation{Kind: RevokedToken, ID: f.ID, Until: until}
+	if !f.RevokedAt.IsZero() {
+		// The set in memory has not heard of it where the commit was thought to have failed.
+		r.revoked = append(r.revoked, revocation)
+		return nil
+	}
+	f.RevokedAt = r.now
+	// Its record stays as long as one of its tokens may be handed in: that is told from a token that nobody knows.
+	if err := r.put(r.key(kindFamily, f.ID), f, later(f.ExpiresAt, until)); err != nil {
+		return err
+	}
+	if err := r.tx.Delete(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID)); err != nil {
+		return err
+	}
+	return r.revoke(revocation)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// sealer is the cipher of a refresh token's successor. Its key comes from the token, which is not kept: who reads the
+// database gets no refresh token. A token seals once.
+func sealer(refresh string) cipher.AEAD {
+	key, err := hkdf.Key(sha256.New, []byte(refresh), nil, "caddy-passport: successor of a refresh token", 32)
+	if err != nil {
+		panic(err) // the length is a constant that is allowed
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // the key has 32 bytes
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // AES has blocks of 16 bytes
+	}
+	return aead
+}
+
+func seal(refresh, familyID, successor string) []byte {
+	aead := sealer(refresh)
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(successor)+aead.Overhead())
+	if _, err := rand.Read(nonce); err != nil {
+		panic(err) // crypto/rand.Read never fails since Go 1.24
+	}
+	return aead.Seal(nonce, nonce, []byte(successor), []byte(familyID))
+}
+
+func open(refresh, familyID string, sealed []byte) (string, error) {
+	aead := sealer(refresh)
+	if len(sealed) < aead.NonceSize() {
+		return "", errors.New("store: a sealed refresh token is damaged")
+	}
+	successor, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(familyID))
+	if err != nil {
+		return "", errors.New("store: a sealed refresh token is damaged")
+	}
+	return string(successor), nil
+}
