@@ -21,6 +21,15 @@ func FuzzRecords(f *testing.F) {
 		store.Token{ID: "t", ClientID: "c", Scopes: []string{"read"}, IssuedAt: start, ExpiresAt: start.Add(time.Hour)},
 		store.Key{ID: "k", Algorithm: "ES256", Private: []byte{1}, State: store.KeyNext, CreatedAt: start},
 		store.Revocation{Kind: store.RevokedToken, ID: "t", Until: start.Add(time.Hour)},
+		store.User{ID: "x", Name: "n", Limited: true, Scopes: []string{"read"}, NotBefore: start},
+		store.Session{ID: "x", Hash: "x", UserID: "x", IdleUntil: start.Add(time.Hour), ExpiresAt: start.Add(time.Hour)},
+		store.Family{ID: "x", ClientID: "c", UserID: "x", AccessUntil: start, ExpiresAt: start.Add(time.Hour)},
+		store.Code{ID: "x", ClientID: "c", UserID: "x", Challenge: "y", ExpiresAt: start},
+		store.DeviceAuthorization{ID: "x", UserCode: "x", State: store.DevicePending, ExpiresAt: start.Add(time.Hour)},
+		store.AuthorizationRequest{ID: "x", State: "y", CreatedAt: start},
+		store.Consent{UserID: "x", ClientID: "c", GrantedAt: start},
+		store.Guesses{Failures: 1, LastAt: start},
+		map[string]any{"family_id": "x", "successor": []byte("abc"), "used_at": start, "expires_at": start.Add(time.Hour)},
 	} {
 		data, err := json.Marshal(record)
 		if err != nil {
@@ -33,6 +42,14 @@ func FuzzRecords(f *testing.F) {
 		decodeTwice[store.Token](t, data)
 		decodeTwice[store.Key](t, data)
 		decodeTwice[store.Revocation](t, data)
+		decodeTwice[store.User](t, data)
+		decodeTwice[store.Session](t, data)
+		decodeTwice[store.Family](t, data)
+		decodeTwice[store.Code](t, data)
+		decodeTwice[store.DeviceAuthorization](t, data)
+		decodeTwice[store.AuthorizationRequest](t, data)
+		decodeTwice[store.Consent](t, data)
+		decodeTwice[store.Guesses](t, data)
 
 		engine := new(storetest.Engine)
 		db, err := store.Open(t.Context(), engine, "i", func() time.Time { return start })
@@ -42,10 +59,16 @@ func FuzzRecords(f *testing.F) {
 		defer db.Close()
 		err = engine.Update(t.Context(), func(tx store.Tx) error {
 			var err error
-			for _, kind := range []string{"schema", "client/x", "token/x", "key/x", "revoked/x"} {
+			for _, kind := range []string{"schema", "client/x", "token/x", "key/x", "revoked/x", "user/x", "session/x",
+				"family/x", "code/x", "device/x", "request/x", "consent/x/c", "refresh/" + store.HashSecret("x"),
+				"guesses/login/" + store.HashSecret("x")} {
 				err = errors.Join(err, tx.Put([]byte("i/"+kind), data, 0))
 			}
-			return errors.Join(err, tx.Put([]byte("i/token-client/c/x"), nil, 0))
+			for _, index := range []string{"session-user/x/x", "device-code/x", "user-login/x", "personal/x"} {
+				err = errors.Join(err, tx.Put([]byte("i/"+index), []byte("x"), 0))
+			}
+			return errors.Join(err, tx.Put([]byte("i/family-user/x/c/x"), nil, 0),
+				tx.Put([]byte("i/token-client/c/x"), nil, 0))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -58,10 +81,44 @@ func FuzzRecords(f *testing.F) {
 				r.Tokens("", func(store.Token) error { return nil }),
 				r.TokensOfClient("c", "", func(store.Token) error { return nil }))
 		})
+		usePeople(t, db)
 		if again, err := store.Open(t.Context(), engine, "i", func() time.Time { return start }); err == nil {
 			again.Close()
 		}
 	})
+}
+
+// usePeople does with the records of people what may be done with them.
+func usePeople(t *testing.T, db *store.DB) {
+	for _, use := range []func(r *store.Records) error{
+		func(r *store.Records) error {
+			u, err := r.UserByLogin("x")
+			if err != nil {
+				return err
+			}
+			u.Stands(start)
+			return r.PutUser(u)
+		},
+		func(r *store.Records) error { return r.EndSessions("x", "") },
+		func(r *store.Records) error {
+			f, err := r.FamilyOfToken("x")
+			if err != nil {
+				return err
+			}
+			_, _, err = r.Rotate(f, "x", idle, grace)
+			return err
+		},
+		func(r *store.Records) error { return r.Disconnect("x", "c") },
+		func(r *store.Records) error { _, _, err := r.DeviceByUserCode("x"); return err },
+		func(r *store.Records) error { _, err := r.TakeRequest("x"); return err },
+		func(r *store.Records) error { _, err := r.Code("x"); return err },
+		func(r *store.Records) error { _, err := r.PersonalToken("x"); return err },
+		func(r *store.Records) error { _, err := r.Guesses("login", "x"); return err },
+		func(r *store.Records) error { return r.TouchTokens(map[string]time.Time{"x": start}) },
+		func(r *store.Records) error { return r.DeleteUser("x") },
+	} {
+		_ = db.Update(t.Context(), use)
+	}
 }
 
 // decodeTwice reads data as a record, writes it and reads that.

@@ -322,7 +322,11 @@ func TestDamagedRecordsAreErrors(t *testing.T) {
 				tx.Put([]byte("default/client/c"), []byte(value), 0),
 				tx.Put([]byte("default/token/t"), []byte(value), 0),
 				tx.Put([]byte("default/key/k"), []byte(value), 0),
-				tx.Put([]byte("default/revoked/r"), []byte(value), 0))
+				tx.Put([]byte("default/revoked/r"), []byte(value), 0),
+				tx.Put([]byte("default/user/u"), []byte(value), 0),
+				tx.Put([]byte("default/session/s"), []byte(value), 0),
+				tx.Put([]byte("default/family/f"), []byte(value), 0),
+				tx.Put([]byte("default/code/c"), []byte(value), 0))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -336,6 +340,10 @@ func TestDamagedRecordsAreErrors(t *testing.T) {
 			"TokensOfClient": func(r *store.Records) error {
 				return r.TokensOfClient("c", "", func(store.Token) error { return nil })
 			},
+			"User":    func(r *store.Records) error { _, err := r.User("u"); return err },
+			"Session": func(r *store.Records) error { _, err := r.Session("s"); return err },
+			"Family":  func(r *store.Records) error { _, err := r.Family("f"); return err },
+			"Code":    func(r *store.Records) error { _, err := r.Code("c"); return err },
 		} {
 			err := h.db.View(t.Context(), read)
 			if err == nil || errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "damaged") {
