@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/issuer/pages"
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -49,6 +50,13 @@ type Config struct {
 	// through the API. Their secrets are hashed by [HashClientSecret].
 	Clients []store.Client
 
+	// Pages say what people see differently from the pages that come with the issuer.
+	Pages pages.Config
+
+	// XSRFCookie is the name of the cookie from which a page's scripts take the token for the header X-XSRF-TOKEN.
+	// Default: "XSRF-TOKEN".
+	XSRFCookie string
+
 	Observer Observer    // default: nobody is told
 	Logger   *zap.Logger // default: silence
 }
@@ -70,6 +78,7 @@ type Issuer struct {
 	db       *store.DB
 	ring     *keys.Ring
 	verifier *verify.Verifier
+	pages    *pages.Pages
 	log      *zap.Logger
 	observer Observer
 
@@ -97,6 +106,9 @@ func New(c Config) (*Issuer, error) {
 	if c.Observer == nil {
 		c.Observer = nobody{}
 	}
+	if c.XSRFCookie == "" {
+		c.XSRFCookie = "XSRF-TOKEN"
+	}
 	if err := c.Lifetimes.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -111,6 +123,10 @@ func New(c Config) (*Issuer, error) {
 		return nil, err
 	}
 	if err := i.setClients(c.Clients); err != nil {
+		return nil, err
+	}
+	var err error
+	if i.pages, err = pages.New(c.Pages); err != nil {
 		return nil, err
 	}
 	i.lib = newLibrary(i)
