@@ -80,8 +80,8 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start opens the storage of each issuer, unless a request that came first has done so, and begins to fetch the keys of
-// others.
+// Start opens the storage of each issuer, unless a request that came first has done so, begins to fetch the keys of
+// others, and warns of what is hardly meant.
 func (a *App) Start() error {
 	for _, i := range a.all() {
 		if err := i.open(a.ctx); err != nil {
@@ -89,6 +89,7 @@ func (a *App) Start() error {
 		}
 	}
 	a.startSources()
+	a.warn()
 	return nil
 }
 

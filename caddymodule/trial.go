@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -99,7 +101,9 @@ func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
 		sure := t.unsure
 		t.responses(h, h.HandleResponse)
 		t.unsure = sure // it goes on itself, before it looks at the answer
-	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
+	case *caddyhttp.StaticResponse:
+		return isHint(h)
+	case *caddyhttp.StaticError:
 		return false
 	default:
 		if module, ok := h.(caddy.Module); !ok || !slices.Contains(goingOn, module.CaddyModule().ID.Name()) {
@@ -107,6 +111,12 @@ func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
 		}
 	}
 	return true
+}
+
+// isHint tells whether requests go on after the handler, or may do so: after the status 103 of early hints.
+func isHint(h *caddyhttp.StaticResponse) bool {
+	code := string(h.StatusCode)
+	return code == strconv.Itoa(http.StatusEarlyHints) || strings.Contains(code, "{")
 }
 
 func goOn(http.ResponseWriter, *http.Request) error { return nil }

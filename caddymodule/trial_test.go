@@ -233,6 +233,17 @@ func TestRefusesOddPathPastHandlerThatMayAnswer(t *testing.T) {
 	)
 }
 
+// TestRefusesOddPathPastEarlyHints: they are no answer, and the door behind them is one.
+func TestRefusesOddPathPastEarlyHints(t *testing.T) {
+	h := newHouse(t, `
+		route {
+			respond 103
+			passport_auth /orders* scopes read
+			reverse_proxy {$UPSTREAM}
+		}`)
+	attacked(t, h, attack{"GET /public/..;/orders/1", 400}, attack{"GET /public/a%2fb", 103})
+}
+
 // TestRefusesOddPathPastDoorAfterAnswer has doors that it takes an answer to come to.
 func TestRefusesOddPathPastDoorAfterAnswer(t *testing.T) {
 	for name, directives := range map[string]string{
