@@ -50,6 +50,16 @@ type Config struct {
 	// through the API. Their secrets are hashed by [HashClientSecret].
 	Clients []store.Client
 
+	// Users are the people of the configuration. They come first at sign-in, then accounts of the issuer, then Sources.
+	Users []Person
+
+	// Sources are where people come from who have no account of the issuer, in the order in which they are asked.
+	Sources []Source
+
+	// RefreshGrace is how long a refresh token that has been used gives its successor again: an answer may be lost.
+	// Default: 30s.
+	RefreshGrace time.Duration
+
 	// Pages say what people see differently from the pages that come with the issuer.
 	Pages pages.Config
 
@@ -63,8 +73,13 @@ type Config struct {
 
 // Lifetimes say how long what an issuer gives out is good.
 type Lifetimes struct {
-	AccessToken         time.Duration // default 1h
-	RefreshToken        time.Duration // default 30 days
+	AccessToken  time.Duration // default 1h
+	RefreshToken time.Duration // of one that is not used; default 30 days
+
+	// RefreshTokenAbsolute is for what began with a sign-in, however often it is refreshed. Default: a year, or
+	// RefreshToken where that is longer.
+	RefreshTokenAbsolute time.Duration
+
 	PersonalAccessToken time.Duration // default 180 days
 	AuthorizationCode   time.Duration // default 60s
 	DeviceCode          time.Duration // default 10m
@@ -83,7 +98,10 @@ type Issuer struct {
 	observer Observer
 
 	clients   map[string]*store.Client // those of the configuration
-	grants    []*grant                 // those that are on and exist
+	people    *Directory
+	decoys    decoys
+	turns     turns
+	grants    []*grant // those that are on and exist
 	lib       library
 	scopes    scopeSet
 	resources resources
@@ -112,6 +130,9 @@ func New(c Config) (*Issuer, error) {
 	if err := c.Lifetimes.setDefaults(); err != nil {
 		return nil, err
 	}
+	if err := c.setRefreshGrace(); err != nil {
+		return nil, err
+	}
 	i := &Issuer{config: c, db: c.DB, ring: c.Ring, verifier: c.Verifier, log: c.Logger, observer: c.Observer}
 	if err := i.setIdentifier(c.Identifier); err != nil {
 		return nil, err
@@ -129,6 +150,9 @@ func New(c Config) (*Issuer, error) {
 	if i.pages, err = pages.New(c.Pages); err != nil {
 		return nil, err
 	}
+	if err := i.setPeople(c.Users, c.Sources); err != nil {
+		return nil, err
+	}
 	i.lib = newLibrary(i)
 	if i.verifier == nil {
 		i.verifier = verify.New(verify.Config{Keys: c.Ring, DB: c.DB, Client: i.ConfigClient})
@@ -144,6 +168,7 @@ func (l *Lifetimes) setDefaults() error {
 	}{
 		{"access_token", &l.AccessToken, time.Hour},
 		{"refresh_token", &l.RefreshToken, 30 * 24 * time.Hour},
+		{"refresh_token_absolute", &l.RefreshTokenAbsolute, max(365*24*time.Hour, l.RefreshToken)},
 		{"personal_access_token", &l.PersonalAccessToken, 180 * 24 * time.Hour},
 		{"authorization_code", &l.AuthorizationCode, time.Minute},
 		{"device_code", &l.DeviceCode, 10 * time.Minute},
@@ -156,6 +181,19 @@ func (l *Lifetimes) setDefaults() error {
 		if err := checkLifetime(*d.value); err != nil {
 			return fmt.Errorf("lifetime %s: %w", d.name, err)
 		}
+	}
+	return nil
+}
+
+// maxRefreshGrace bounds for how long a stolen refresh token that has been used is still worth something.
+const maxRefreshGrace = 10 * time.Minute
+
+func (c *Config) setRefreshGrace() error {
+	switch {
+	case c.RefreshGrace == 0:
+		c.RefreshGrace = 30 * time.Second
+	case c.RefreshGrace < 0 || c.RefreshGrace > maxRefreshGrace:
+		return fmt.Errorf("refresh_grace: %s is below zero, or more than %s", c.RefreshGrace, maxRefreshGrace)
 	}
 	return nil
 }

@@ -45,6 +45,15 @@ const (
 	SecretRotated EventType = "client_secret_rotated"
 	KeyRotated    EventType = "key_rotated"
 	KeyRetired    EventType = "key_retired"
+
+	SignInSucceeded EventType = "sign_in_succeeded"
+	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty when nobody has the name
+	UserCreated     EventType = "user_created"
+	UserUpdated     EventType = "user_updated"
+	UserDisabled    EventType = "user_disabled"
+	UserEnabled     EventType = "user_enabled"
+	UserDeleted     EventType = "user_deleted"
+	PasswordChanged EventType = "password_changed"
 )
 
 type nobody struct{}

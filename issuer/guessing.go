@@ -1,0 +1,150 @@
+package issuer
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// tooManyError says that somebody has to wait: after wrong guesses, or because the machine is busy. It is answered with
+// 429 and Retry-After.
+type tooManyError struct{ RetryAfter time.Duration }
+
+func (e *tooManyError) Error() string {
+	return fmt.Sprintf("too many attempts: come again in %s", e.RetryAfter)
+}
+
+// busyRetry is when to come again to a machine that is busy.
+const busyRetry = 2 * time.Second
+
+// Kinds of guesses: what is guessed at, or who guesses.
+const (
+	guessLogin    = "login"     // at the password of a login, from addresses that are not known for it
+	guessKnown    = "known"     // at the password of a login, from an address from which that has signed in
+	guessAddress  = "address"   // at anybody's password, from an address
+	guessPassword = "password"  // at the password of somebody who has signed in, by the ID of the person
+	guessUserCode = "user_code" // at user codes, by an address or a person
+	guessClient   = "client"    // at client secrets, by an address
+)
+
+// limit says what wrong guesses cost: the first ones nothing, then a wait that doubles from a second on. Nobody waits
+// for longer than the longest wait, so that no stranger can lock somebody out for good.
+type limit struct {
+	free    int
+	longest time.Duration
+	forgive time.Duration // a wrong guess is forgiven after so long; 0: after a day, all of them
+}
+
+var limits = map[string]limit{
+	guessLogin:    {free: 5, longest: time.Minute},
+	guessKnown:    {free: 5, longest: time.Minute},
+	guessPassword: {free: 5, longest: time.Minute},
+	guessUserCode: {free: 5, longest: 5 * time.Minute},
+	// Many people may have one address, and each of them mistypes.
+	guessAddress: {free: 10, longest: 15 * time.Minute, forgive: time.Minute},
+	guessClient:  {free: 10, longest: 5 * time.Minute, forgive: time.Minute},
+}
+
+// counted is how many wrong guesses count at now.
+func (l limit) counted(g store.Guesses, now time.Time) int {
+	if l.forgive == 0 {
+		return g.Failures
+	}
+	return max(0, g.Failures-int(now.Sub(g.LastAt)/l.forgive))
+}
+
+// wait is how long from now on the next guess has to wait.
+func (l limit) wait(g store.Guesses, now time.Time) time.Duration {
+	over := g.Failures - l.free
+	if over <= 0 {
+		return 0
+	}
+	wait := l.longest
+	if over < 30 {
+		wait = min(wait, time.Second<<(over-1))
+	}
+	return min(wait, g.LastAt.Add(wait).Sub(now)) // a clock that was set back lengthens no wait
+}
+
+// try is what a guess counts for.
+type try struct{ kind, subject string }
+
+// waitFor is how long the next guess has to wait that counts for each of the tries.
+func waitFor(r *store.Records, tries []try) (time.Duration, error) {
+	longest := time.Duration(0)
+	for _, t := range tries {
+		g, err := r.Guesses(t.kind, t.subject)
+		if err != nil {
+			return 0, err
+		}
+		longest = max(longest, limits[t.kind].wait(g, r.Now()))
+	}
+	return longest, nil
+}
+
+// countWrong counts a wrong guess for each of the tries.
+func countWrong(r *store.Records, tries []try) error {
+	for _, t := range tries {
+		g, err := r.Guesses(t.kind, t.subject)
+		if err != nil {
+			return err
+		}
+		g.Failures = limits[t.kind].counted(g, r.Now()) + 1
+		g.LastAt = r.Now()
+		if err := r.PutGuesses(t.kind, t.subject, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guess tells how long somebody has to wait before guessing at something of that kind; zero: not at all. Who is told to
+// wait is answered with 429 and Retry-After, and nothing is looked at. An empty subject never waits. Of the kinds that
+// have an address for a subject it is what [addressSubject] makes of that.
+func (i *Issuer) guess(ctx context.Context, kind, subject string) (wait time.Duration, err error) {
+	if subject == "" {
+		return 0, nil
+	}
+	err = i.db.View(ctx, func(r *store.Records) error {
+		wait, err = waitFor(r, []try{{kind, subject}})
+		return err
+	})
+	return wait, err
+}
+
+// guessed counts what came of a guess: a wrong one for the next wait, while a right one makes an end of the waiting. A
+// right guess of an address forgets nothing, for it may have been at the guesser's own secret.
+func (i *Issuer) guessed(ctx context.Context, kind, subject string, right bool) error {
+	if subject == "" || right && limits[kind].forgive != 0 {
+		return nil
+	}
+	if !right {
+		return i.db.Update(ctx, func(r *store.Records) error { return countWrong(r, []try{{kind, subject}}) })
+	}
+	var g store.Guesses
+	err := i.db.View(ctx, func(r *store.Records) (err error) {
+		g, err = r.Guesses(kind, subject)
+		return err
+	})
+	if err != nil || g.Failures == 0 {
+		return err // most have nothing to forget, and spare the disk
+	}
+	return i.db.Update(ctx, func(r *store.Records) error { return r.ForgetGuesses(kind, subject) })
+}
+
+// addressSubject is what guesses from an address count for: itself, or the /64 of one of IPv6, which a single guesser
+// has all to himself. It is empty for what is no address.
+func addressSubject(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr, 64).Masked().String()
+}

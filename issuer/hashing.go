@@ -1,0 +1,94 @@
+package issuer
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Hashing a password takes about 20 ms of a core and 19 MB of memory, and anybody may ask for it. So all hashing of the
+// process goes through one queue: at most one hash a core at a time and never more than maxHashers, which bounds the
+// memory; maxHashQueue that wait, so that who comes later is told to come again; and in the long run a sixteenth of the
+// cores, so that a flood of sign-ins leaves them to the requests beside it. What was not used is saved up, so that
+// people who come now and then do not wait.
+const (
+	maxHashers   = 4
+	maxHashQueue = 64
+	hashShare    = 16                     // one part in so many of the cores
+	hashSavings  = 250 * time.Millisecond // of each core
+)
+
+var hashing = newHashQueue(runtime.GOMAXPROCS(0))
+
+// hashQueue is where hashes wait for a core.
+type hashQueue struct {
+	cores  int
+	places chan struct{} // full while as many hash or wait as may
+	slots  chan struct{} // full while as many hash as may
+	hashes atomic.Int64  // that were done, for tests to count
+
+	mu   sync.Mutex
+	paid time.Time // until when the share of the cores has been used up
+}
+
+func newHashQueue(cores int) *hashQueue {
+	slots := min(cores, maxHashers)
+	return &hashQueue{
+		cores:  cores,
+		places: make(chan struct{}, slots+maxHashQueue),
+		slots:  make(chan struct{}, slots),
+	}
+}
+
+// do runs one hash when its turn comes. It answers [*tooManyError] when too many wait already, or the error of ctx.
+func (q *hashQueue) do(ctx context.Context, hash func()) error {
+	select {
+	case q.places <- struct{}{}:
+		defer func() { <-q.places }()
+	default:
+		return &tooManyError{RetryAfter: busyRetry}
+	}
+	select {
+	case q.slots <- struct{}{}:
+		defer func() { <-q.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := q.rest(ctx); err != nil {
+		return err
+	}
+	begin := time.Now()
+	hash()
+	q.hashes.Add(1)
+	q.pay(time.Since(begin))
+	return nil
+}
+
+// rest waits until the hashes that were done are paid.
+func (q *hashQueue) rest(ctx context.Context) error {
+	for {
+		q.mu.Lock()
+		wait := time.Until(q.paid)
+		q.mu.Unlock()
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pay takes the time that a hash took from the share.
+func (q *hashQueue) pay(took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if saved := time.Now().Add(-hashSavings * hashShare); q.paid.Before(saved) {
+		q.paid = saved
+	}
+	q.paid = q.paid.Add(took * hashShare / time.Duration(q.cores))
+}

@@ -1,0 +1,292 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// errWrongLogin is the answer to a name that nobody has, a wrong password and a person who is disabled alike.
+var errWrongLogin = errors.New("the username or the password is wrong")
+
+// maxLogin bounds what is taken for a username or an email.
+const maxLogin = 4 * maxUserName
+
+// Why a sign-in failed, as [Event.Error] has it.
+const (
+	failedWrong    = "wrong_login"
+	failedTooMany  = "too_many_attempts"
+	failedNotThere = "temporarily_unavailable"
+)
+
+// signIn answers who signs in by a username or an email, and a password. from is the address of who does; empty when it
+// is vouched for by somebody else: then guesses count for the login alone. Nothing but its outcome tells a caller
+// whether there is such a person.
+//
+// The error is [errWrongLogin]; [*tooManyError], to be answered with 429 and Retry-After; or why nobody can tell, to be
+// answered with 503.
+func (i *Issuer) signIn(ctx context.Context, login, password, from string) (*store.User, error) {
+	a := &attempt{Issuer: i, login: login, folded: store.FoldLogin(login), password: password}
+	a.address = addressSubject(from)
+	u, err := a.run(ctx)
+	event := Event{Type: SignInFailed, UserID: a.userID}
+	switch _, tooMany := errors.AsType[*tooManyError](err); {
+	case err == nil:
+		event.Type, event.UserID = SignInSucceeded, u.ID
+	case errors.Is(err, errWrongLogin):
+		event.Error = failedWrong
+	case tooMany:
+		event.Error = failedTooMany
+	default:
+		event.Error = failedNotThere
+	}
+	i.tell(ctx, event)
+	return u, err
+}
+
+// attempt is an attempt to sign in.
+type attempt struct {
+	*Issuer
+	login    string // as it was typed
+	folded   string
+	password string
+	address  string // see [addressSubject]
+
+	tries  []try  // what a wrong password counts for
+	userID string // of the own account that the login is of, for the log
+}
+
+func (a *attempt) run(ctx context.Context) (*store.User, error) {
+	if a.folded == "" || len(a.login) > maxLogin || a.password == "" || len(a.password) > maxPassword {
+		return nil, errWrongLogin // by its form: whoever has the name
+	}
+	if a.address != "" {
+		done, err := a.turns.take(ctx, "address "+a.address, maxLine)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
+	done, err := a.turns.take(ctx, "login "+a.folded, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+
+	if err := a.mayTry(ctx); err != nil {
+		return nil, err
+	}
+	found, err := a.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.settle(ctx, found)
+	switch {
+	case errors.Is(err, errImpostor):
+		a.log.Error("a source of people gives somebody the name of another person", zap.String("source", found.source),
+			zap.String("id", found.profile.ID))
+		return nil, errWrongLogin
+	case err != nil:
+		return nil, err
+	case u == nil:
+		return nil, errWrongLogin
+	}
+	return u, nil
+}
+
+// pair is the subject of guesses at a login from an address.
+func (a *attempt) pair() string { return a.folded + "\x00" + a.address }
+
+// mayTry tells whether a password may be tried now, and what a wrong one counts for.
+//
+// From an address from which the login has succeeded within a day guesses count apart, and what others at that address
+// have guessed does not count: so neither a stranger who guesses all day long, nor a colleague, locks somebody out.
+func (a *attempt) mayTry(ctx context.Context) error {
+	var wait time.Duration
+	err := a.db.View(ctx, func(r *store.Records) (err error) {
+		a.tries = []try{{guessLogin, a.folded}}
+		if a.address != "" {
+			known, err := r.Guesses(guessKnown, a.pair())
+			if err != nil {
+				return err
+			}
+			if known.LastAt.IsZero() {
+				a.tries = append(a.tries, try{guessAddress, a.address})
+			} else {
+				a.tries = []try{{guessKnown, a.pair()}}
+			}
+		}
+		wait, err = waitFor(r, a.tries)
+		return err
+	})
+	if err == nil && wait > 0 {
+		err = &tooManyError{RetryAfter: wait}
+	}
+	return err
+}
+
+// admission is who has proven to be somebody: an own account, or a person from elsewhere.
+type admission struct {
+	own     *store.User // as it was when its password was compared
+	rehash  string      // instead of a hash that is weaker than those that are made now
+	source  string
+	profile Profile
+}
+
+// find finds out whom the login and the password prove; nil for nobody. It hashes once, whatever comes out.
+func (a *attempt) find(ctx context.Context) (*admission, error) {
+	var own *store.User
+	err := a.db.View(ctx, func(r *store.Records) (err error) {
+		own, err = r.UserByLogin(a.folded)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("reading an account: %w", err)
+	}
+	if p := a.people.logins[a.folded]; p != nil {
+		right, err := PasswordMatches(ctx, p.PasswordHash, a.password)
+		if err != nil || !right {
+			return nil, err
+		}
+		return &admission{source: configSource, profile: p.profile()}, nil
+	}
+	if own != nil {
+		a.userID = own.ID
+		return a.findOwn(ctx, own)
+	}
+	for _, s := range a.people.sources {
+		profile, err := s.Check(ctx, a.login, a.password)
+		switch {
+		case errors.Is(err, ErrUnknownPerson):
+			continue
+		case errors.Is(err, ErrWrongPassword):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("asking %s for a person: %w", s.Name(), err)
+		}
+		if err := profile.check(); err != nil {
+			return nil, fmt.Errorf("what %s says of a person: %w", s.Name(), err)
+		}
+		return &admission{source: s.Name(), profile: profile}, nil
+	}
+	_, err = PasswordMatches(ctx, a.decoys.hash(a.people, a.folded), a.password)
+	return nil, err
+}
+
+func (a *attempt) findOwn(ctx context.Context, own *store.User) (*admission, error) {
+	right, err := PasswordMatches(ctx, own.PasswordHash, a.password)
+	if err != nil || !right {
+		return nil, err
+	}
+	found := &admission{own: own}
+	if !isOwnHash(own.PasswordHash) {
+		if found.rehash, err = hashPassword(ctx, a.password); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// settle writes what has come out: who signs in, or one wrong guess more. The answer is nil for nobody.
+func (a *attempt) settle(ctx context.Context, found *admission) (u *store.User, err error) {
+	err = a.db.Update(ctx, func(r *store.Records) error {
+		u = nil
+		if found != nil {
+			if u, err = a.admit(r, found); err != nil {
+				return err
+			}
+		}
+		if u == nil {
+			return countWrong(r, a.tries)
+		}
+		u.SignedInAt = r.Now()
+		if err := r.PutUser(u); err != nil {
+			return err
+		}
+		return a.forget(r, u)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+var errImpostor = errors.New("the name is that of another person")
+
+// admit returns the record of who signs in, nil when it may not.
+func (a *attempt) admit(r *store.Records, found *admission) (*store.User, error) {
+	if found.own == nil {
+		switch impostor, err := a.impostor(r, found.source, found.profile); {
+		case err != nil:
+			return nil, err
+		case impostor:
+			return nil, errImpostor
+		}
+		u, _, err := materialise(r, found.source, found.profile)
+		if err != nil || u.Disabled {
+			return nil, err
+		}
+		return u, nil
+	}
+	u, err := r.User(found.own.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case u.Disabled || u.PasswordHash != found.own.PasswordHash: // since it was compared
+		return nil, nil
+	}
+	if found.rehash != "" {
+		u.PasswordHash = found.rehash
+	}
+	return u, nil
+}
+
+// forget makes an end of the waiting for who has signed in, and remembers the address.
+func (a *attempt) forget(r *store.Records, u *store.User) error {
+	for _, login := range []string{a.folded, store.FoldLogin(u.Name), store.FoldLogin(u.Email)} {
+		if err := r.ForgetGuesses(guessLogin, login); err != nil {
+			return err
+		}
+	}
+	if a.address == "" {
+		return nil
+	}
+	return r.PutGuesses(guessKnown, a.pair(), store.Guesses{LastAt: r.Now()})
+}
+
+// decoys choose the hash that the password for a name that nobody has is compared with. Hashes that were given take
+// another time than our own, so it is now one of those, now one of ours; for the same name always the same.
+type decoys struct{ seed maphash.Seed }
+
+func (d *decoys) hash(people *Directory, login string) string {
+	all := []string{decoyHash}
+	for _, p := range people.persons {
+		all = append(all, p.PasswordHash)
+	}
+	for _, s := range people.sources {
+		if f, ok := s.(Finder); ok {
+			all = append(all, f.Hashes()...)
+		}
+	}
+	return all[maphash.String(d.seed, login)%uint64(len(all))]
+}
+
+// setPeople takes the people of the configuration.
+func (i *Issuer) setPeople(persons []Person, sources []Source) (err error) {
+	i.decoys.seed = maphash.MakeSeed()
+	if i.people, err = NewDirectory(persons, sources); err != nil {
+		return err
+	}
+	for _, p := range persons {
+		i.scopes.add(p.Scopes)
+	}
+	return nil
+}
