@@ -14,13 +14,15 @@ type entry struct {
 	key cacheKey
 
 	generation atomic.Uint64 // of the revocations that it has been compared with
-	read       atomic.Int64  // when its client was read from the store, in nanoseconds since 1970
+	read       atomic.Int64  // when its client and its person were read from the store, in nanoseconds since 1970
 	used       atomic.Bool   // since the cache last looked for room
 	revoked    atomic.Bool   // for good; it stays so that the next request with it is cheap
 }
 
 // worthless tells whether the entry is the first to make room.
-func (e *entry) worthless(now time.Time) bool { return e.revoked.Load() || !now.Before(e.ExpiresAt) }
+func (e *entry) worthless(now time.Time) bool {
+	return e.revoked.Load() || !now.Before(e.ExpiresAt) || e.opaque != nil && e.opaque.idle(now)
+}
 
 // cacheKey is the SHA-256 of a token: memory holds no tokens, and nobody can choose where one goes.
 type cacheKey [sha256.Size]byte

@@ -324,9 +324,16 @@ func TestCachedTokenTakesLessThanAKilobyte(t *testing.T) {
 	const tokens = 20_000
 	h := newHouse(t, newKey(t, keys.ES256)) // the fastest under the race detector
 	list := make([]string, tokens)
-	for i := range list {
-		list[i] = h.token(change{"sub": store.NewID(start), "preferred_username": fmt.Sprintf("person-%d", i)})
-	}
+	h.update(func(r *store.Records) error {
+		for i := range list {
+			person := &store.User{ID: store.NewID(start), Name: fmt.Sprintf("person-%d", i)}
+			if err := r.PutUser(person); err != nil {
+				return err
+			}
+			list[i] = h.token(change{"sub": person.ID, "preferred_username": person.Name})
+		}
+		return nil
+	})
 	before := heap()
 	h.v = New(Config{Keys: h.ring, DB: h.db, Client: h.hasClient, CacheSize: tokens})
 	for _, token := range list {

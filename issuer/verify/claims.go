@@ -13,7 +13,7 @@ type claims struct {
 	text string // the whole payload; the strings below are parts of it
 
 	issuer, subject, clientID, tokenID string
-	scope, username                    string
+	scope, username, grantID           string
 	audience                           string // JSON: a string or an array of strings
 	expires, issued, notBefore         time.Time
 }
@@ -40,6 +40,8 @@ func (c *claims) parse(part string) bool {
 			c.scope, ok = plain(value)
 		case "preferred_username":
 			c.username, ok = plain(value)
+		case "grant_id":
+			c.grantID, ok = plain(value)
 		case "aud":
 			c.audience, ok = value, true
 		case "exp":

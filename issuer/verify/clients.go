@@ -71,7 +71,9 @@ func (v *Verifier) Client(ctx context.Context, id string) (name string, firstPar
 
 // fresh tells whether what was read then may still be relied upon. What was read in the future was not: the clock has
 // been set back since.
-func fresh(read, now time.Time) bool {
+func fresh(read, now time.Time) bool { return within(store.RecheckAfter, read, now) }
+
+func within(limit time.Duration, read, now time.Time) bool {
 	age := now.Sub(read)
-	return age >= 0 && age < store.RecheckAfter
+	return age >= 0 && age < limit
 }

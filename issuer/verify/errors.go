@@ -22,6 +22,9 @@ var (
 	ErrNotYetValid = &Error{"the access token is not valid yet"}
 	ErrRevoked     = &Error{"the access token has been revoked"}
 	ErrClientGone  = &Error{"the client that the access token was issued to is gone or disabled"}
+	ErrUserGone    = &Error{"the person whom the access token was issued to is gone or disabled"}
+	ErrMistyped    = &Error{"the access token is mistyped or incomplete: its checksum is wrong"}
+	ErrSession     = &Error{"the session is over: sign in again"}
 	ErrAudience    = &Error{"the access token is meant for another audience"}
 	ErrInactive    = &Error{"the access token has expired, was revoked, or is unknown to its issuer"}
 	ErrBound       = &Error{"the access token is bound to a key of its client, so it is no bearer token"}

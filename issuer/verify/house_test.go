@@ -21,6 +21,7 @@ const (
 	testIssuer   = "https://api.example.com"
 	configClient = "orders-sync"                          // stands in the config
 	storedClient = "0197a1b0-0000-7000-8000-00000000c11e" // was registered
+	somebody     = "user-1"                               // a person with an own account
 )
 
 // house is a verifier with all that it stands on.
@@ -77,6 +78,7 @@ func newHouseAt(t testing.TB, key *keys.Key, clock int64) *house {
 	t.Cleanup(db.Close)
 	h.db = db
 	h.update(func(r *store.Records) error { return r.PutClient(&store.Client{ID: storedClient, Name: "stored"}) })
+	h.update(func(r *store.Records) error { return r.PutUser(&store.User{ID: somebody, Name: "demo"}) })
 	h.v = New(Config{Keys: h.ring, DB: db, Client: h.hasClient, CacheSize: 1 << 10})
 	return h
 }

@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// Identity is who a good token stands for. What it may do is for each route to say. It is shared by all requests that
-// carry the token: nobody changes it, or copies it.
+// Identity is who a good token, or a browser session, stands for. What it may do is for each route to say. It is shared
+// by all requests that carry the token: nobody changes it, or copies it.
 type Identity struct {
-	Issuer   string   // `iss`
+	Issuer   string   // `iss`; of what is opaque: the one that was expected
 	Subject  string   // `sub`
-	ClientID string   // `client_id`
+	ClientID string   // `client_id`; "personal_access" of a personal access token, empty of a session
 	UserID   string   // the person's; empty when the client acts for itself
 	Username string   // `preferred_username`; of a person only
-	TokenID  string   // `jti`
-	KeyID    string   // of the key that signed the token
+	TokenID  string   // `jti`; the ID of a session
+	FamilyID string   // `grant_id`: what it was given by, with all its refreshes; empty: it stands alone
+	KeyID    string   // of the key that signed the token; empty of what is opaque
 	Scope    string   // `scope`, separated by spaces
 	Scopes   []string // the same, one by one
 	Audience []string // `aud`, at least one
@@ -31,6 +32,8 @@ type Identity struct {
 	external   *External                      // where it comes from; nil: our own issuer
 	signer     string                         // which key of another issuer signed it
 	claims     string                         // the payload of the token
+	opaque     *opaque                        // what a personal access token or a session has; nil of a JWT
+	person     atomic.Pointer[person]         // as last read; nil: a client's, or a JWT of somebody with an own account
 	decoded    atomic.Pointer[map[string]any] // of claims; nil until somebody asks
 	derived    atomic.Pointer[any]            // see Derived
 }
@@ -45,6 +48,12 @@ func (id *Identity) External() *External { return id.external }
 // Person tells whether the token was given in the name of a person, rather than to a client for itself
 // (RFC 9700 §4.15).
 func (id *Identity) Person() bool { return id.UserID != "" }
+
+// Session tells whether it is a browser session, rather than a token: see [Verifier.Session].
+func (id *Identity) Session() bool { return id.opaque != nil && id.opaque.session }
+
+// Personal tells whether it is a personal access token.
+func (id *Identity) Personal() bool { return id.opaque != nil && !id.opaque.session }
 
 // everyScope is the scope that stands for all, as in Laravel Passport.
 const everyScope = "*"

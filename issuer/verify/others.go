@@ -29,6 +29,9 @@ func (o *Others) Verify(ctx context.Context, token string, own *Verifier, issuer
 	if len(token) > maxToken {
 		return nil, ErrMalformed
 	}
+	if strings.HasPrefix(token, secretPrefix) {
+		return o.ours(ctx, token, own, issuer)
+	}
 	key := cacheKey(sha256.Sum256(bytesOf(token)))
 	if own != nil {
 		if e := own.cache.get(&key); e != nil {
@@ -44,9 +47,6 @@ func (o *Others) Verify(ctx context.Context, token string, own *Verifier, issuer
 		if id, err := o.Introspection.remembered(&key); id != nil || err != nil {
 			return id, err
 		}
-	}
-	if strings.HasPrefix(token, secretPrefix) {
-		return o.ours(ctx, token, own, issuer)
 	}
 	t, ok := split(token)
 	if !ok {

@@ -19,12 +19,14 @@ type KeySource interface {
 // from further on would outrun the revocations of those that were issued until now.
 const maxAhead = time.Minute
 
-// own verifies the access tokens that our own issuer has given out (RFC 9068 §4).
+// own verifies what our own issuer has given out: access tokens (RFC 9068 §4), personal ones and sessions.
 type own struct {
 	keys        KeySource
 	revocations *store.Revocations
 	configured  func(clientID string) bool
 	clients     *clients
+	people      *people
+	scopes      func(*store.User) []string // all that a person may have
 }
 
 // verify finds out who a token is that has not been seen before. generation is that of the revocations from before the
@@ -55,7 +57,7 @@ func (o *own) verify(ctx context.Context, t *compact, h *header, c *claims, now 
 	if o.revoked(&e.Identity) {
 		return nil, ErrRevoked
 	}
-	if e.configured = o.configured(e.ClientID); e.configured {
+	if e.configured = o.configured(e.ClientID); e.configured && !e.Person() {
 		return e, nil
 	}
 	if err := o.askStore(ctx, e, now); err != nil {
@@ -88,6 +90,7 @@ func (o *own) read(c *claims, keyID string, now time.Time) (*entry, error) {
 		Subject:   c.subject,
 		ClientID:  c.clientID,
 		TokenID:   c.tokenID,
+		FamilyID:  c.grantID,
 		KeyID:     keyID,
 		Scope:     c.scope,
 		Scopes:    scopes,
@@ -113,25 +116,28 @@ func born(c *claims) time.Time {
 	return c.issued
 }
 
-// again asks what must be asked each time of a token that has been found good before.
+// again asks what must be asked each time of what has been found good before.
 func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
 	switch {
 	case !now.Before(e.ExpiresAt):
-		return ErrExpired
+		return e.because(ErrExpired)
 	case e.revoked.Load():
-		return ErrRevoked
-	case o.keys.Key(e.KeyID) == nil: // retired at once, for it leaked
+		return e.because(ErrRevoked)
+	case e.opaque == nil && o.keys.Key(e.KeyID) == nil: // retired at once, for it leaked
 		return ErrSignature
 	}
 	if generation := o.revocations.Generation(); generation != e.generation.Load() {
 		if o.revoked(&e.Identity) {
 			e.revoked.Store(true)
-			return ErrRevoked
+			return e.because(ErrRevoked)
 		}
 		e.generation.Store(generation)
 	}
+	if p := e.person.Load(); p != nil && !o.people.known(p) {
+		return ErrUserGone
+	}
 	if e.configured {
-		if o.configured(e.ClientID) {
+		if o.configured(e.ClientID) && (!e.Person() || fresh(time.Unix(0, e.read.Load()), now)) {
 			return nil
 		}
 	} else if fresh(time.Unix(0, e.read.Load()), now) {
@@ -140,16 +146,35 @@ func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
 	return o.askStore(ctx, e, now)
 }
 
-// askStore asks the store for the client of a token.
+// askStore asks the store for the client of a token, unless it stands in the config, and for the person.
 func (o *own) askStore(ctx context.Context, e *entry, now time.Time) error {
-	s, err := o.clients.standing(ctx, e.ClientID, now)
-	if err != nil {
-		return err
+	read := now
+	if e.opaque == nil && !(e.configured && o.configured(e.ClientID)) {
+		s, err := o.clients.standing(ctx, e.ClientID, now)
+		if err != nil {
+			return err
+		}
+		if !e.born.After(s.notBefore) {
+			return ErrRevoked
+		}
+		read = s.read
 	}
-	if !e.born.After(s.notBefore) {
-		return ErrRevoked
+	if e.Person() {
+		p, err := o.people.standing(ctx, e.UserID, now)
+		if err != nil {
+			return err
+		}
+		if !p.user.Stands(e.born) {
+			return ErrRevoked
+		}
+		if p.user.Source != "" || e.opaque != nil {
+			e.person.Store(p)
+		}
+		if p.read.Before(read) {
+			read = p.read
+		}
 	}
-	e.read.Store(s.read.UnixNano())
+	e.read.Store(read.UnixNano())
 	return nil
 }
 
@@ -158,13 +183,18 @@ func (o *own) askStore(ctx context.Context, e *entry, now time.Time) error {
 func (o *own) lost(id *Identity, compare bool, now time.Time) error {
 	switch {
 	case !now.Before(id.ExpiresAt):
-		return ErrExpired
+		return id.because(ErrExpired)
 	case compare && o.revoked(id):
-		return ErrRevoked
-	case o.keys.Key(id.KeyID) == nil:
+		return id.because(ErrRevoked)
+	case id.opaque == nil && o.keys.Key(id.KeyID) == nil:
 		return ErrSignature
 	case id.configured && !o.configured(id.ClientID):
 		return ErrClientGone
+	case id.opaque != nil && id.opaque.idle(now):
+		return ErrSession
+	}
+	if p := id.person.Load(); p != nil && !o.people.known(p) {
+		return ErrUserGone
 	}
 	return nil
 }
@@ -172,6 +202,7 @@ func (o *own) lost(id *Identity, compare bool, now time.Time) error {
 func (o *own) revoked(id *Identity) bool {
 	return o.revocations.Revoked(store.TokenRef{
 		TokenID:  id.TokenID,
+		FamilyID: id.FamilyID,
 		ClientID: id.ClientID,
 		UserID:   id.UserID,
 		KeyID:    id.KeyID,

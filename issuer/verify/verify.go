@@ -1,6 +1,6 @@
 // Package verify answers the question of the gateway: is this token good, now, here?
 //
-// Begin at [Verifier]. Its Verify says who a token is: an [Identity]. A token that was found good is remembered, so
+// Begin at [Verifier]. Its Verify says who a token is: an [Identity]; its Session says so of a browser's cookie. A token that was found good is remembered, so
 // that the next request with it costs a hash and a few comparisons; whether it has expired or been revoked is asked
 // each time. What a route demands is the route's to check, each time, by the methods of the identity: it is remembered
 // nowhere. Its Watch ends requests that would outlive their token.
@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,14 @@ type Config struct {
 	// nil: the config has none.
 	Client func(id string) bool
 
+	// UserKnown tells whether the place where a person comes from still knows the person, where that is another one than
+	// the store. It is asked on each request of such a person, from many goroutines: it answers from memory. The record
+	// has no password hash. nil: everybody is known.
+	UserKnown func(*store.User) bool
+
+	// UserScopes are all scopes that a person may have: those of a browser session. nil: those of the record.
+	UserScopes func(*store.User) []string
+
 	// CacheSize is how many tokens are remembered, at least; a token takes less than 1 kB. Default: 65536.
 	CacheSize int
 }
@@ -39,12 +48,19 @@ type Verifier struct {
 	cache   *cache
 	header  atomic.Pointer[header] // of the last good token that was new: all that a key has signed have the same
 	watches watches
+	uses    uses
 }
 
 // New makes a verifier. Somebody must call [Verifier.Run].
 func New(config Config) *Verifier {
 	if config.Client == nil {
 		config.Client = func(string) bool { return false }
+	}
+	if config.UserKnown == nil {
+		config.UserKnown = func(*store.User) bool { return true }
+	}
+	if config.UserScopes == nil {
+		config.UserScopes = func(u *store.User) []string { return u.Scopes }
 	}
 	if config.CacheSize <= 0 {
 		config.CacheSize = defaultCacheSize
@@ -56,6 +72,8 @@ func New(config Config) *Verifier {
 			revocations: config.DB.Revocations(),
 			configured:  config.Client,
 			clients:     newClients(config.DB),
+			people:      newPeople(config.DB, config.UserKnown),
+			scopes:      config.UserScopes,
 		},
 		cache: newCache(config.CacheSize),
 	}
@@ -68,6 +86,9 @@ func New(config Config) *Verifier {
 func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity, error) {
 	if len(token) > maxToken {
 		return nil, ErrMalformed
+	}
+	if strings.HasPrefix(token, secretPrefix) {
+		return v.personal(ctx, token, issuer)
 	}
 	key := cacheKey(sha256.Sum256(bytesOf(token)))
 	now := v.db.Now()
@@ -99,9 +120,6 @@ func (v *Verifier) known(ctx context.Context, e *entry, issuer string, now time.
 func (v *Verifier) first(ctx context.Context, token, issuer string, now time.Time) (*entry, error) {
 	t, ok := split(token)
 	if !ok {
-		if _, ok := store.ParseSecret(token); ok {
-			return nil, ErrType // a refresh token, a code, a client's secret
-		}
 		return nil, ErrMalformed
 	}
 	h := v.header.Load()
@@ -126,9 +144,12 @@ func (v *Verifier) first(ctx context.Context, token, issuer string, now time.Tim
 	return e, err
 }
 
-// Run ends the requests of [Verifier.Watch] when their tokens end, and lets go the memory of tokens that have expired,
-// until ctx is done.
+// Run ends the requests of [Verifier.Watch] when their tokens end, lets go the memory of tokens that have expired, and
+// writes when personal access tokens and sessions were last used, until ctx is done.
 func (v *Verifier) Run(ctx context.Context) {
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() { v.uses.run(ctx, v.db) })
 	revoked := make(chan struct{}, 1)
 	defer v.db.Revocations().Notify(revoked)()
 	second := time.NewTicker(time.Second)
