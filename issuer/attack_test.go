@@ -59,7 +59,7 @@ func TestRefusesEveryScopeWhereTheClientDoesNotNameIt(t *testing.T) {
 func TestRefusesEveryScopeFromGrantsThatCannotGiveIt(t *testing.T) {
 	h := newHouse(t)
 	_, fault := h.issuer.scopes.load().scopesFor(h.issuer.clients["all"], []string{"*"}, false)
-	if fault != errScopeNotAllowed {
+	if fault == nil || fault.Code != "invalid_scope" {
 		t.Errorf("got %v", fault)
 	}
 }

@@ -3,6 +3,7 @@ package issuer
 import (
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // Error is a fault of the protocol: what the caller gets to read, and nothing else (RFC 6749 §5.2). They are all in
@@ -26,6 +27,18 @@ func newError(status int, code, description string) *Error {
 	e.body = appendJSONString(e.body, description)
 	e.body = append(e.body, "}\n"...)
 	return e
+}
+
+// maxNamed bounds what a description names, in bytes.
+const maxNamed = maxScopeName
+
+// about is the error with a description that names what it is about, between before and after. The name may be the
+// caller's own: one that has more in it than names need, or is too long, is not repeated, and e is the answer.
+func (e *Error) about(before, name, after string) *Error {
+	if len(name) > maxNamed || !isVisible(name) || strings.ContainsAny(name, "<>&'`") {
+		return e
+	}
+	return newError(e.Status, e.Code, before+name+after)
 }
 
 // Everything that an endpoint answers when it does not do what it was asked to. RFC 6749 §5.2 wants 400 but where it

@@ -256,12 +256,12 @@ func (s *scopes) scopesFor(c *store.Client, asked []string, anyScope bool) ([]st
 		switch {
 		case name == AnyScope:
 			if !anyScope || !slices.Contains(c.Scopes, AnyScope) {
-				return nil, errScopeNotAllowed
+				return nil, errScopeNotAllowed.about("The client may not have the scope ", name, ".")
 			}
 		case s.byName[name] == nil && !slices.Contains(c.Scopes, name):
-			return nil, errScopeUnknown
+			return nil, errScopeUnknown.about("The scope ", name, " is unknown.")
 		case !s.mayHave(c, name):
-			return nil, errScopeNotAllowed
+			return nil, errScopeNotAllowed.about("The client may not have the scope ", name, ".")
 		}
 	}
 	return asked, nil

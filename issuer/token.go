@@ -82,9 +82,9 @@ func (e *endpoints) attempt(ctx context.Context, req *tokenRequest, cred credent
 	req.grant = e.grantOf(grantType)
 	switch {
 	case req.grant == nil:
-		return nil, errGrantUnknown
+		return nil, errGrantUnknown.about("The grant type ", grantType, " is not supported.")
 	case !req.grant.mayUse(client):
-		return nil, errGrantRefused
+		return nil, errGrantRefused.about("The client may not use the grant ", req.grant.name, ".")
 	}
 	if req.audience, err = e.audience(req); err != nil {
 		return nil, err
