@@ -1,6 +1,9 @@
 package pages
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // View is what one page shows. The types of this file are all there are.
 type View interface {
@@ -148,6 +151,7 @@ type Account struct {
 
 	Sessions          []Session
 	CanChangePassword bool // own accounts can
+	PasswordLength    int  // the least that a new one has, in characters
 
 	Notice Notice       // what has just been done
 	Fault  AccountFault // what could not be done
@@ -198,6 +202,12 @@ const (
 	NoticePasswordChanged Notice = "password_changed"
 )
 
+// Notices are all of them.
+var Notices = []Notice{
+	NoticeDisconnected, NoticeTokenCreated, NoticeTokenRevoked, NoticeClientCreated, NoticeClientUpdated,
+	NoticeSecretCreated, NoticeClientDeleted, NoticeSessionEnded, NoticeSessionsEnded, NoticePasswordChanged,
+}
+
 // AccountFault is what is wrong with a form of the account page.
 type AccountFault struct {
 	Kind       AccountFaultKind // empty: nothing is
@@ -228,6 +238,22 @@ const (
 	Expired              AccountFaultKind = "expired" // the form was too old or another's: CSRF
 )
 
+// AccountFaultKinds are all of them.
+var AccountFaultKinds = []AccountFaultKind{
+	TokenNameMissing, TokenNameInvalid, TokenScopesInvalid, TokenTooMany, ClientNameMissing, ClientNameInvalid,
+	ClientRedirect, ClientRedirectNone, ClientTooMany, PasswordWrong, PasswordWrongTooMany, PasswordShort,
+	PasswordLong, PasswordCommon, Gone, Expired,
+}
+
+// Field is the field that the fault is about: "token_name", "password_new", …; empty when it is about none.
+func (f AccountFault) Field() string {
+	field, _, ok := strings.Cut(string(f.Kind), ".")
+	if !ok {
+		return ""
+	}
+	return field
+}
+
 // Fault is the error page.
 type Fault struct {
 	Prefix     string
@@ -252,6 +278,12 @@ const (
 	FaultUnavailable FaultKind = "unavailable" // storage or keys are away
 	FaultInternal    FaultKind = "internal"    // ours
 )
+
+// FaultKinds are all of them.
+var FaultKinds = []FaultKind{
+	FaultClient, FaultRedirect, FaultRequest, FaultExpired, FaultForbidden, FaultNotFound, FaultMethod,
+	FaultTooMany, FaultUnavailable, FaultInternal,
+}
 
 // FormPost brings an answer to an app by POST (OAuth 2.0 Form Post Response Mode). There is no script that sends it, so
 // the person presses a button.
