@@ -17,3 +17,7 @@ func Check(c Config) error {
 
 // CheckScope holds a name against RFC 6749 §3.3, scope-token. [AnyScope] is no name of a scope.
 func CheckScope(name string) error { return checkScopeName(name) }
+
+// CheckUserName holds the name of a person against the rules: up to 255 characters that people see, without spaces
+// around them.
+func CheckUserName(name string) error { return checkUserName(name) }

@@ -155,7 +155,7 @@ func New(c Config) (*Issuer, error) {
 	}
 	i.lib = newLibrary(i)
 	if i.verifier == nil {
-		i.verifier = verify.New(verify.Config{Keys: c.Ring, DB: c.DB, Client: i.ConfigClient})
+		i.verifier = verify.New(verify.Config{Keys: c.Ring, DB: c.DB, Client: i.ConfigClient, UserKnown: i.UserKnown})
 	}
 	return i, nil
 }

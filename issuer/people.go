@@ -18,7 +18,6 @@ type Person struct {
 	Name         string
 	PasswordHash string // see [CheckPasswordHash]
 	Email        string // may be empty
-	DisplayName  string // default: the name
 	Limited      bool   // Scopes is all that the person may have; default: every scope that is not restricted
 	Scopes       []string
 }
@@ -109,9 +108,6 @@ func (p *Person) check() error {
 	if err := checkEmail(p.Email); err != nil {
 		return err
 	}
-	if err := checkDisplayName(p.DisplayName); err != nil {
-		return err
-	}
 	if err := checkUserScopes(p.Scopes); err != nil {
 		return err
 	}
@@ -127,8 +123,7 @@ func (p *Person) check() error {
 // profile is what the configuration says of the person.
 func (p *Person) profile() Profile {
 	return Profile{
-		ID: store.FoldLogin(p.Name), Username: p.Name, Email: p.Email, DisplayName: p.DisplayName,
-		Limited: p.Limited, Scopes: p.Scopes,
+		ID: store.FoldLogin(p.Name), Username: p.Name, Email: p.Email, Limited: p.Limited, Scopes: p.Scopes,
 	}
 }
 
