@@ -3,20 +3,18 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// SchemaVersion is the version of the records that this package writes.
-const SchemaVersion = 1
-
 // DB is an [Engine] with the records of one issuer on it, and the set in memory of what has been revoked.
 type DB struct {
 	engine      Engine
-	prefix      []byte
+	name        []byte // the issuer's, as keys have it
 	now         func() time.Time
+	current     atomic.Pointer[current]
+	restoring   atomic.Bool // where the engine is not shared
 	revocations Revocations
 
 	shared bool         // other nodes write to the engine
@@ -32,26 +30,26 @@ func Open(ctx context.Context, engine Engine, issuer string, now func() time.Tim
 	if now == nil {
 		now = time.Now
 	}
-	db := &DB{engine: engine, prefix: append(appendEscaped(nil, issuer), '/'), now: now}
-	if err := db.checkSchema(ctx); err != nil {
-		return nil, err
-	}
+	db := &DB{engine: engine, name: appendEscaped(nil, issuer), now: now}
 	if engine, ok := engine.(Shared); ok {
 		db.shared = engine.Shared()
 	}
 	db.heard.Store(db.now().UnixNano())
-	var revoked []Revocation
-	err := db.View(ctx, func(r *Records) error {
-		revoked = revoked[:0]
-		return r.Revocations(func(v Revocation) error {
-			revoked = append(revoked, v)
-			return nil
-		})
+	var in epoch
+	err := engine.View(ctx, func(tx Tx) (err error) {
+		in, err = db.readEpoch(tx)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("loading revocations: %w", err)
+		return nil, err
 	}
-	db.revocations.apply(revoked)
+	db.current.Store(&current{in.Number, db.prefix(in.Number)})
+	if err := db.checkSchema(ctx); err != nil {
+		return nil, err
+	}
+	if err := db.enter(ctx, in.Number); err != nil {
+		return nil, err
+	}
 
 	background, stop := context.WithCancel(context.Background())
 	db.stop = stop
@@ -82,6 +80,9 @@ func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 	var revoked []Revocation
 	err := db.engine.Update(ctx, func(tx Tx) error {
 		r := db.records(tx)
+		if err := db.inForce(r); err != nil {
+			return err
+		}
 		err := fn(r)
 		revoked = r.revoked
 		return err
@@ -93,7 +94,7 @@ func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 }
 
 func (db *DB) records(tx Tx) *Records {
-	return &Records{tx: tx, prefix: db.prefix, now: db.now().UTC()}
+	return &Records{tx: tx, prefix: db.current.Load().prefix, now: db.now().UTC()}
 }
 
 // Ping tells whether the records can be read and written now.
@@ -104,27 +105,6 @@ func (db *DB) Now() time.Time { return db.now() }
 
 // Revocations is the set of what has been revoked.
 func (db *DB) Revocations() *Revocations { return &db.revocations }
-
-type schema struct {
-	Version int `json:"version"`
-}
-
-func (db *DB) checkSchema(ctx context.Context) error {
-	var found schema
-	err := db.View(ctx, func(r *Records) error { return r.get(r.key(kindSchema), &found) })
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return db.Update(ctx, func(r *Records) error {
-			return r.put(r.key(kindSchema), schema{SchemaVersion}, time.Time{})
-		})
-	case err != nil:
-		return err
-	case found.Version > SchemaVersion:
-		return fmt.Errorf("the database has version %d, this program knows up to version %d: run a newer one",
-			found.Version, SchemaVersion)
-	}
-	return nil
-}
 
 func (db *DB) sweep(ctx context.Context) {
 	ticker := time.NewTicker(time.Minute)

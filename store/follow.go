@@ -59,8 +59,12 @@ func (db *DB) look(ctx context.Context, f *follower) {
 		back = longAgo
 	}
 	found := make(map[string]Revocation)
-	err := db.View(ctx, func(r *Records) error {
+	var in epoch
+	err := db.View(ctx, func(r *Records) (err error) {
 		clear(found)
+		if in, err = db.readEpoch(r.tx); err != nil {
+			return err
+		}
 		return r.revocationsSince(begun.Add(-back), func(id string, v Revocation) error {
 			if _, known := f.seen[id]; !known {
 				found[id] = v
@@ -68,6 +72,9 @@ func (db *DB) look(ctx context.Context, f *follower) {
 			return nil
 		})
 	})
+	if err == nil && in.Number != db.current.Load().number {
+		err = db.enter(ctx, in.Number) // another node has restored a backup
+	}
 	if err != nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 // them returns.
 type Records struct {
 	tx     Tx
-	prefix []byte // the issuer's name and a slash: one engine may serve more than one issuer
+	prefix []byte // the issuer's, and the epoch's: one engine may serve more than one issuer
 	now    time.Time
 
 	revoked []Revocation // to be told to the set in memory once the transaction is on disk

@@ -367,7 +367,7 @@ func TestOpen(t *testing.T) {
 	}
 	h.open("default")
 	err := h.engine.Update(t.Context(), func(tx store.Tx) error {
-		return tx.Put([]byte("default/schema"), []byte(`{"version":2}`), 0)
+		return tx.Put([]byte("default/schema"), []byte(`{"version":3}`), 0)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,189 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+)
+
+// A backup is a text of lines, each a JSON object: a [BackupInfo], then one line for each record, then how many there
+// were and the SHA-256 of all lines before. It has no word of the engine that it comes from, so that any other takes it.
+//
+//	{"format":"caddy-passport backup","version":1,"schema":2,"issuer":"default","created_at":"2026-11-22T10:00:00Z"}
+//	{"kind":"client","id":"01900000-…","record":{"id":"01900000-…","name":"Orders",…}}
+//	{"kind":"end","records":1,"sha256":"…"}
+const (
+	backupFormat  = "caddy-passport backup"
+	backupVersion = 1
+	kindEnd       = "end"
+	maxBackupLine = 4 << 20 // bytes; a record has a megabyte at most
+)
+
+// BackupInfo says what a backup is of.
+type BackupInfo struct {
+	Format    string    `json:"format"`
+	Version   int       `json:"version"` // of the format
+	Schema    int       `json:"schema"`  // of the records, see SchemaVersion
+	Issuer    string    `json:"issuer"`  // its name
+	CreatedAt time.Time `json:"created_at"`
+
+	Records int `json:"records,omitempty"` // how many there are, known at the end
+}
+
+// backupLine is a line of a backup but for the first.
+type backupLine struct {
+	Kind    string          `json:"kind"`
+	ID      string          `json:"id,omitempty"`
+	Record  json.RawMessage `json:"record,omitempty"`
+	Records int             `json:"records,omitempty"`
+	SHA256  string          `json:"sha256,omitempty"`
+}
+
+// BackupFile is what a backup is written to; [os.File] is one.
+type BackupFile interface {
+	io.WriteSeeker
+	Truncate(size int64) error
+}
+
+// Backup writes all that an issuer needs to go on elsewhere to file: clients, people, consents, keys, and what has been
+// given out and ended. It is consistent, and nobody waits for it. The backup has private keys: whoever reads it can make
+// tokens.
+func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
+	info := BackupInfo{
+		Format: backupFormat, Version: backupVersion, Schema: SchemaVersion, Issuer: unescape(string(db.name)),
+	}
+	err := db.View(ctx, func(r *Records) error { // may be called again
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if err := file.Truncate(0); err != nil {
+			return err
+		}
+		info.CreatedAt, info.Records = r.now, 0
+		w := &backupWriter{out: bufio.NewWriterSize(file, 1<<16), sum: sha256.New()}
+		if err := w.object(info); err != nil {
+			return err
+		}
+		for i := range kinds {
+			if err := r.raw(&kinds[i], nil, func(_ []byte, id string, value []byte) error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				return w.record(kinds[i].name, id, value)
+			}); err != nil {
+				return err
+			}
+		}
+		info.Records = w.records
+		return w.end()
+	})
+	return info, err
+}
+
+// backupWriter writes the lines of a backup.
+type backupWriter struct {
+	out     *bufio.Writer
+	sum     hash.Hash
+	line    []byte
+	records int
+}
+
+func (w *backupWriter) object(v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return w.write(append(line, '\n'))
+}
+
+// record writes a record as it is kept: JSON without line breaks.
+func (w *backupWriter) record(kind, id string, value []byte) error {
+	encoded, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	line := append(w.line[:0], `{"kind":"`...)
+	line = append(append(line, kind...), `","id":`...)
+	line = append(append(line, encoded...), `,"record":`...)
+	line = append(append(line, value...), "}\n"...)
+	w.line, w.records = line, w.records+1
+	return w.write(line)
+}
+
+func (w *backupWriter) write(line []byte) error {
+	w.sum.Write(line)
+	_, err := w.out.Write(line)
+	return err
+}
+
+func (w *backupWriter) end() error {
+	sum := hex.EncodeToString(w.sum.Sum(nil))
+	if err := w.object(backupLine{Kind: kindEnd, Records: w.records, SHA256: sum}); err != nil {
+		return err
+	}
+	return w.out.Flush()
+}
+
+// errNoBackup says that a file is none.
+var errNoBackup = errors.New("it is no backup of caddy-passport")
+
+// readBackup reads a backup and calls each with every record. It answers an error for one that is damaged, cut short,
+// or newer than this program; what has been passed to each by then is worth nothing.
+func readBackup(ctx context.Context, from io.Reader, each func(k *kind, id string, record []byte) error) (
+	BackupInfo, error,
+) {
+	var info BackupInfo
+	lines := bufio.NewScanner(from)
+	lines.Buffer(make([]byte, 1<<16), maxBackupLine)
+	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &info) != nil || info.Format != backupFormat {
+		return info, errors.Join(errNoBackup, lines.Err())
+	}
+	if info.Version > backupVersion || info.Schema > SchemaVersion {
+		return info, fmt.Errorf("the backup has version %d of records of version %d, this program knows up to %d and %d: "+
+			"run a newer one", info.Version, info.Schema, backupVersion, SchemaVersion)
+	}
+	sum := sha256.New()
+	for number := 1; ; number++ {
+		sum.Write(lines.Bytes())
+		sum.Write([]byte{'\n'})
+		if err := ctx.Err(); err != nil {
+			return info, err
+		}
+		if !lines.Scan() {
+			return info, errors.Join(fmt.Errorf("the backup is cut short after line %d", number), lines.Err())
+		}
+		var line backupLine
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			return info, fmt.Errorf("line %d of the backup is damaged: %w", number+1, err)
+		}
+		if line.Kind == kindEnd {
+			if line.Records != info.Records || line.SHA256 != hex.EncodeToString(sum.Sum(nil)) {
+				return info, errors.New("the backup is damaged: it does not have what it had when it was written")
+			}
+			return info, atEnd(lines)
+		}
+		k := kindOf(line.Kind)
+		if k == nil {
+			return info, fmt.Errorf("line %d of the backup: there are no records of the kind %q", number+1, line.Kind)
+		}
+		info.Records++
+		if err := each(k, line.ID, bytes.Clone(line.Record)); err != nil {
+			return info, fmt.Errorf("line %d of the backup: %w", number+1, err)
+		}
+	}
+}
+
+func atEnd(lines *bufio.Scanner) error {
+	if lines.Scan() {
+		return errors.New("the backup is damaged: there is something behind its end")
+	}
+	return lines.Err()
+}

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// carry brings into the restored records what must not be forgotten of those that are in force.
+func (s *restoring) carry(ctx context.Context) error {
+	for i := range kinds {
+		k := &kinds[i]
+		each := s.carryThing
+		if k.given {
+			each = func(ctx context.Context, page []batched) error {
+				return s.update(ctx, func(r *Records) error { return putBatch(r, page) })
+			}
+		}
+		if k.name == kindConsent {
+			continue
+		}
+		if err := s.pages(ctx, k, func(page []batched) error { return each(ctx, page) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putBatch(r *Records, batch []batched) error {
+	for _, b := range batch {
+		if err := b.kind.put(r, b.id, b.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages calls fn with the records of a kind that are in force, some at a time.
+func (s *restoring) pages(ctx context.Context, k *kind, fn func(page []batched) error) error {
+	var last []byte
+	for {
+		var page []batched
+		size, after := 0, last
+		err := s.db.View(ctx, func(r *Records) error {
+			page, size = page[:0], 0
+			return r.raw(k, after, func(key []byte, id string, value []byte) error {
+				page = append(page, batched{k, id, bytes.Clone(value)})
+				size += len(value)
+				last = bytes.Clone(key)
+				if len(page) == maxRestoreRecords || size >= maxRestoreBytes {
+					return ErrStop
+				}
+				return nil
+			})
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		if err := fn(page); err != nil {
+			return err
+		}
+	}
+}
+
+// carryThing brings over what the backup may not know of clients, people and keys: that they have ended something, or
+// that they are none any more.
+func (s *restoring) carryThing(ctx context.Context, page []batched) error {
+	return s.update(ctx, func(r *Records) error {
+		for _, b := range page {
+			var err error
+			switch b.kind.name {
+			case kindClient:
+				err = r.carryClient(b)
+			case kindUser:
+				err = r.carryUser(b)
+			case kindKey:
+				err = r.carryKey(b)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// carryClient lets the tokens of a client stay ended that have been, and ends those of one that the backup does not
+// have.
+func (r *Records) carryClient(b batched) error {
+	var old Client
+	if err := json.Unmarshal(b.value, &old); err != nil {
+		return err
+	}
+	restored, err := r.Client(b.id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return r.revoke(Revocation{Kind: RevokedClient, ID: b.id})
+	case err != nil:
+		return err
+	}
+	restored.TokensNotBefore = later(restored.TokensNotBefore, old.TokensNotBefore)
+	restored.UpdatedAt = r.now // who has read it before reads it again
+	if restored.Disabled {
+		restored.TokensNotBefore = r.now
+		err = r.revoke(Revocation{Kind: RevokedClient, ID: b.id})
+	}
+	return errors.Join(err, r.put(r.key(kindClient, b.id), restored, time.Time{}))
+}
+
+// carryUser does for a person what carryClient does for a client.
+func (r *Records) carryUser(b batched) error {
+	var old User
+	if err := json.Unmarshal(b.value, &old); err != nil {
+		return err
+	}
+	restored, err := r.User(b.id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return r.revoke(Revocation{Kind: RevokedUser, ID: b.id})
+	case err != nil:
+		return err
+	}
+	restored.NotBefore = later(restored.NotBefore, old.NotBefore)
+	if restored.Disabled {
+		restored.NotBefore = r.now
+		err = r.revoke(Revocation{Kind: RevokedUser, ID: b.id})
+	}
+	return errors.Join(err, r.put(r.key(kindUser, b.id), restored, time.Time{}))
+}
+
+// unknownLifetime is taken for the lifetime of a key's tokens where the key does not tell.
+const unknownLifetime = 24 * time.Hour
+
+// carryKey lets a key that the backup does not have verify for as long as its tokens may live.
+func (r *Records) carryKey(b batched) error {
+	var k Key
+	if err := json.Unmarshal(b.value, &k); err != nil {
+		return err
+	}
+	switch _, err := r.tx.Get(r.key(kindKey, b.id)); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	if k.State != KeyRetired {
+		k.State, k.RetiredAt = KeyRetired, r.now
+		k.ExpiresAt = r.now.Add(max(k.LongestToken, unknownLifetime) + time.Minute)
+	}
+	return r.unlessOver(k.ExpiresAt, func() error { return r.put(r.key(kindKey, k.ID), &k, k.ExpiresAt) })
+}

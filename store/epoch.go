@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// epoch is which generation of an issuer's records is in force. A restored backup is written beside it, as the next one,
+// and put in force by one transaction: whoever reads sees all of the one or all of the other.
+//
+// Who shares the engine with other nodes reads it in each update. A node that has an engine for itself knows it.
+type epoch struct {
+	Number int `json:"epoch"`
+
+	// While a backup is restored nothing else is written. A restore that says nothing until then is over.
+	Restore string    `json:"restore,omitempty"`
+	Until   time.Time `json:"until,omitzero"`
+}
+
+const kindEpoch = "epoch"
+
+// errRestoring is the answer to an update while a backup is restored.
+var errRestoring = fmt.Errorf("%w: a backup is being restored", ErrUnavailable)
+
+// prefix is that of the records of an epoch. The first is the issuer's name and a slash. A name has no exclamation mark,
+// see appendEscaped.
+func (db *DB) prefix(number int) []byte {
+	p := append([]byte(nil), db.name...)
+	if number > 0 {
+		p = strconv.AppendInt(append(p, '!'), int64(number), 10)
+	}
+	return append(p, '/')
+}
+
+// epochKey is the key of the epoch's record.
+func (db *DB) epochKey() []byte { return append(db.prefix(0), kindEpoch...) }
+
+// readEpoch reads which epoch is in force.
+func (db *DB) readEpoch(tx Tx) (epoch, error) {
+	var e epoch
+	value, err := tx.Get(db.epochKey())
+	if errors.Is(err, ErrNotFound) {
+		return e, nil
+	}
+	if err != nil {
+		return e, err
+	}
+	return e, decode(db.epochKey(), value, &e)
+}
+
+// inForce makes the records those of the epoch that is in force in the transaction.
+func (db *DB) inForce(r *Records) error {
+	if !db.shared {
+		if db.restoring.Load() {
+			return errRestoring
+		}
+		return nil
+	}
+	e, err := db.readEpoch(r.tx)
+	switch {
+	case err != nil:
+		return err
+	case e.Restore != "" && e.Until.After(r.now):
+		return errRestoring
+	case e.Number != db.current.Load().number:
+		r.prefix = db.prefix(e.Number)
+	}
+	return nil
+}
+
+// records in memory of the epoch that is in force.
+type current struct {
+	number int
+	prefix []byte
+}
+
+// enter takes note of the epoch that is in force, and learns what is revoked in it. What was revoked before stays so.
+func (db *DB) enter(ctx context.Context, number int) error {
+	db.current.Store(&current{number, db.prefix(number)})
+	var revoked []Revocation
+	err := db.View(ctx, func(r *Records) error {
+		revoked = revoked[:0]
+		return r.Revocations(func(v Revocation) error {
+			revoked = append(revoked, v)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("loading revocations: %w", err)
+	}
+	db.revocations.apply(revoked)
+	return nil
+}

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// ErrRestoring says that another restore is running.
+var ErrRestoring = errors.New("another backup is being restored")
+
+// restoreLease is how long a restore that has died keeps others from writing.
+const restoreLease = 30 * time.Second
+
+// Bounds of a transaction that writes records of a backup; a record has up to five keys.
+const (
+	maxRestoreRecords = 1000
+	maxRestoreBytes   = 256 << 10
+)
+
+// Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new reader
+// each time: it is checked to its end before anything is written. Until Restore returns, updates are answered with
+// [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second.
+//
+// Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens may
+// live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no code
+// or refresh token that was used, and what was given in the name of who is not in the backup ends.
+func (db *DB) Restore(ctx context.Context, backup func() (io.ReadCloser, error)) (BackupInfo, error) {
+	checked, err := db.readThrough(ctx, backup, func(*kind, string, []byte) error { return nil })
+	if err != nil {
+		return checked, err
+	}
+	s, err := db.beginRestore(ctx)
+	if err != nil {
+		return checked, err
+	}
+	if err := s.restore(ctx, checked, backup); err != nil {
+		return checked, errors.Join(err, s.giveUp())
+	}
+	return checked, nil
+}
+
+func (db *DB) readThrough(
+	ctx context.Context, backup func() (io.ReadCloser, error), each func(*kind, string, []byte) error,
+) (BackupInfo, error) {
+	file, err := backup()
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	info, err := readBackup(ctx, file, each)
+	return info, errors.Join(err, file.Close())
+}
+
+// restoring is a restore that runs.
+type restoring struct {
+	db   *DB
+	id   string
+	next int // the epoch that it writes
+
+	batch []batched
+	size  int
+}
+
+// batched is a record that waits to be written.
+type batched struct {
+	kind  *kind
+	id    string
+	value []byte
+}
+
+// beginRestore keeps everybody else from writing.
+func (db *DB) beginRestore(ctx context.Context) (*restoring, error) {
+	if !db.restoring.CompareAndSwap(false, true) {
+		return nil, ErrRestoring
+	}
+	s := &restoring{db: db, id: NewID(db.now())}
+	err := db.engine.Update(ctx, func(tx Tx) error { // it comes after every update that has begun
+		e, err := db.readEpoch(tx)
+		if err != nil {
+			return err
+		}
+		if db.shared && e.Restore != "" && e.Until.After(db.now()) {
+			return ErrRestoring
+		}
+		s.next = e.Number + 1
+		return s.lease(tx)
+	})
+	if err != nil {
+		db.restoring.Store(false)
+		return nil, err
+	}
+	return s, nil
+}
+
+// lease keeps everybody else from writing for a while longer.
+func (s *restoring) lease(tx Tx) error {
+	return s.putEpoch(tx, epoch{Number: s.next - 1, Restore: s.id, Until: s.db.now().Add(restoreLease)})
+}
+
+func (s *restoring) putEpoch(tx Tx, e epoch) error {
+	r := &Records{tx: tx}
+	return r.put(s.db.epochKey(), e, time.Time{})
+}
+
+// update runs fn on the records of the next epoch, as long as the restore may go on.
+func (s *restoring) update(ctx context.Context, fn func(r *Records) error) error {
+	return s.db.engine.Update(ctx, func(tx Tx) error {
+		e, err := s.db.readEpoch(tx)
+		if err != nil {
+			return err
+		}
+		if e.Restore != s.id {
+			return ErrRestoring // it took too long, and another one has begun
+		}
+		if err := s.lease(tx); err != nil {
+			return err
+		}
+		return fn(&Records{tx: tx, prefix: s.db.prefix(s.next), now: s.db.now().UTC()})
+	})
+}
+
+func (s *restoring) restore(ctx context.Context, info BackupInfo, backup func() (io.ReadCloser, error)) error {
+	if err := s.db.drop(ctx, s.db.prefix(s.next)); err != nil { // what a restore that died has left
+		return err
+	}
+	if _, err := s.db.readThrough(ctx, backup, func(k *kind, id string, value []byte) error {
+		return s.add(ctx, k, id, value)
+	}); err != nil {
+		return err
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	if err := s.update(ctx, func(r *Records) error {
+		return errors.Join(r.put(r.key(kindSchema), schema{info.Schema}, time.Time{}), r.migrate())
+	}); err != nil {
+		return err
+	}
+	if err := s.carry(ctx); err != nil {
+		return err
+	}
+	return s.putInForce(ctx)
+}
+
+// add writes a record of the backup with others.
+func (s *restoring) add(ctx context.Context, k *kind, id string, value []byte) error {
+	s.batch = append(s.batch, batched{k, id, value})
+	s.size += len(value)
+	if len(s.batch) < maxRestoreRecords && s.size < maxRestoreBytes {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+func (s *restoring) flush(ctx context.Context) error {
+	err := s.update(ctx, func(r *Records) error {
+		for _, b := range s.batch {
+			if err := b.kind.put(r, b.id, b.value); err != nil {
+				return fmt.Errorf("the %s %q: %w", b.kind.name, b.id, err)
+			}
+		}
+		return nil
+	})
+	s.batch, s.size = s.batch[:0], 0
+	return err
+}
+
+// putInForce ends the epoch that was in force, and begins the next.
+func (s *restoring) putInForce(ctx context.Context) error {
+	err := s.update(ctx, func(r *Records) error {
+		if err := r.revoke(Revocation{Kind: KeysChanged}); err != nil { // other nodes load the keys anew
+			return err
+		}
+		return s.putEpoch(r.tx, epoch{Number: s.next})
+	})
+	if err != nil {
+		return err
+	}
+	err = s.db.enter(ctx, s.next)
+	s.db.restoring.Store(false)
+	if err != nil {
+		return fmt.Errorf("the backup is restored, but this node has to be started anew: %w", err)
+	}
+	if s.db.shared {
+		pause(ctx, settleTime)
+	}
+	// Nobody reads what was there before. Where this fails the next restore does it.
+	_ = s.db.drop(ctx, s.db.prefix(s.next-1))
+	return nil
+}
+
+// settleTime is how long other nodes may read what was there before.
+const settleTime = 2 * time.Second
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// giveUp lets others write again.
+func (s *restoring) giveUp() error {
+	defer s.db.restoring.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), restoreLease)
+	defer cancel()
+	err := s.db.engine.Update(ctx, func(tx Tx) error {
+		e, err := s.db.readEpoch(tx)
+		if err != nil || e.Restore != s.id {
+			return err
+		}
+		return s.putEpoch(tx, epoch{Number: s.next - 1})
+	})
+	if err == nil {
+		err = s.db.drop(ctx, s.db.prefix(s.next))
+	}
+	return err
+}
+
+// drop deletes all records under prefix, but for the one that says which epoch is in force.
+func (db *DB) drop(ctx context.Context, prefix []byte) error {
+	spare := string(db.epochKey())
+	for {
+		var keys [][]byte
+		err := db.engine.View(ctx, func(tx Tx) error {
+			keys = keys[:0]
+			return tx.Scan(prefix, nil, func(key, _ []byte) error {
+				if string(key) != spare {
+					keys = append(keys, append([]byte(nil), key...))
+				}
+				if len(keys) == 4*maxRestoreRecords {
+					return ErrStop
+				}
+				return nil
+			})
+		})
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		err = db.engine.Update(ctx, func(tx Tx) error { return (&Records{tx: tx}).deleteAll(keys) })
+		if err != nil {
+			return err
+		}
+	}
+}
