@@ -10,48 +10,68 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// newToken is the record of an access token for the request's client, acting for itself.
-func (i *Issuer) newToken(now time.Time, req *tokenRequest) *store.Token {
-	lifetime := req.client.AccessTokenLifetime
+// mandate says what an access token stands for: who acts in whose name, and what for.
+type mandate struct {
+	client   *store.Client
+	issuer   string // the identifier
+	grant    *grant
+	scopes   []string
+	audience []string // what was asked for; empty: see [Issuer.defaultAudience]
+
+	user            *store.User // nil: the client acts for itself, and the rest is empty
+	authenticatedAt time.Time   // when the person proved who it is
+	familyID        string
+}
+
+// newToken is the record of an access token.
+func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
+	lifetime := m.client.AccessTokenLifetime
 	if lifetime == 0 {
 		lifetime = i.config.Lifetimes.AccessToken
 	}
-	audience := req.audience
+	audience := m.audience
 	if len(audience) == 0 {
-		audience = i.defaultAudience(req)
+		audience = i.defaultAudience(m.issuer, m.scopes)
 	}
 	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
-	return &store.Token{
+	t := &store.Token{
 		ID:        store.NewID(now),
-		ClientID:  req.client.ID,
-		Issuer:    req.issuer,
-		Scopes:    req.scopes,
+		ClientID:  m.client.ID,
+		Issuer:    m.issuer,
+		Scopes:    m.scopes,
 		Audience:  audience,
 		IssuedAt:  issuedAt,
 		ExpiresAt: issuedAt.Add(lifetime.Truncate(time.Second)),
+		Grant:     m.grant.name,
+		FamilyID:  m.familyID,
 	}
+	if m.user != nil {
+		t.UserID = m.user.ID
+	}
+	return t
 }
 
 // give signs the token of a record that is on disk, and tells of it. When it fails, the record stays behind: nobody has
 // the token that belongs to it.
-func (i *Issuer) give(ctx context.Context, req *tokenRequest, t *store.Token) (*issued, error) {
+func (i *Issuer) give(ctx context.Context, m mandate, t *store.Token) (*issued, error) {
 	key := i.ring.Current()
 	if key == nil {
 		return nil, errors.New("there is no key to sign with")
 	}
-	access, err := key.SignJWT("at+jwt", claims(t))
+	access, err := key.SignJWT("at+jwt", claims(m, t))
 	if err != nil {
 		return nil, err
 	}
 	i.tell(ctx, Event{
-		Type: TokenIssued, ClientID: t.ClientID, UserID: t.UserID, TokenID: t.ID, Grant: req.grant.name,
+		Type: TokenIssued, ClientID: t.ClientID, UserID: t.UserID, TokenID: t.ID, FamilyID: t.FamilyID, Grant: t.Grant,
 		Scope: strings.Join(t.Scopes, " "),
 	})
 	return &issued{access: access, token: t}, nil
 }
 
-// claims are those of RFC 9068 §2.2. Without a person `sub` is the client (§2.2, "sub").
-func claims(t *store.Token) []byte {
+// claims are those of RFC 9068 §2.2. Without a person `sub` is the client (§2.2, "sub"). `grant_id` names all that came
+// of one authorization, so that it can be revoked as a whole.
+func claims(m mandate, t *store.Token) []byte {
 	subject := t.UserID
 	if subject == "" {
 		subject = t.ClientID
@@ -66,6 +86,11 @@ func claims(t *store.Token) []byte {
 	c = appendMember(c, "client_id", t.ClientID)
 	if len(t.Scopes) > 0 {
 		c = appendScope(c, t.Scopes)
+	}
+	if m.user != nil {
+		c = appendMember(c, "preferred_username", m.user.Name)
+		c = appendNumber(c, "auth_time", m.authenticatedAt.Unix())
+		c = appendMember(c, "grant_id", t.FamilyID)
 	}
 	return append(c, '}')
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Error is a fault of the protocol: what the caller gets to read, and nothing else (RFC 6749 §5.2). They are all in
@@ -13,7 +14,8 @@ type Error struct {
 	Description string // `error_description`, without quotation mark and backslash
 	Status      int
 
-	body []byte
+	retryAfter time.Duration // zero: not said, or of 503 the usual
+	body       []byte
 }
 
 // Error tells code and description.
@@ -27,6 +29,13 @@ func newError(status int, code, description string) *Error {
 	e.body = appendJSONString(e.body, description)
 	e.body = append(e.body, "}\n"...)
 	return e
+}
+
+// after is the error with the time after which it may be over.
+func (e *Error) after(d time.Duration) *Error {
+	with := *e
+	with.retryAfter = d
+	return &with
 }
 
 // maxNamed bounds what a description names, in bytes.
@@ -58,10 +67,12 @@ var (
 	errTwice         = newError(http.StatusBadRequest, "invalid_request", "A parameter is sent more than once.")
 	errCharacters    = newError(http.StatusBadRequest, "invalid_request",
 		"A parameter has characters that are not allowed.")
-	errTooLong   = newError(http.StatusBadRequest, "invalid_request", "A parameter is too long.")
-	errQuery     = newError(http.StatusBadRequest, "invalid_request", "Parameters belong into the body, not the URL.")
-	errHost      = newError(http.StatusBadRequest, "invalid_request", "The request names no usable host.")
-	errNoGrant   = newError(http.StatusBadRequest, "invalid_request", "The parameter grant_type is missing.")
+	errTooLong          = newError(http.StatusBadRequest, "invalid_request", "A parameter is too long.")
+	errQuery            = newError(http.StatusBadRequest, "invalid_request", "Parameters belong into the body, not the URL.")
+	errHost             = newError(http.StatusBadRequest, "invalid_request", "The request names no usable host.")
+	errNoGrant          = newError(http.StatusBadRequest, "invalid_request", "The parameter grant_type is missing.")
+	errParameterMissing = newError(http.StatusBadRequest, "invalid_request",
+		"A parameter that the grant type needs is missing.")
 	errNoToken   = newError(http.StatusBadRequest, "invalid_request", "The parameter token is missing.")
 	errTwoWays   = newError(http.StatusBadRequest, "invalid_request", "The client authenticates in more than one way.")
 	errTwoIDs    = newError(http.StatusBadRequest, "invalid_request", "The request names two clients.")
@@ -78,13 +89,43 @@ var (
 	errGrantRefused = newError(http.StatusBadRequest, "unauthorized_client",
 		"The client is not allowed to use this grant type.")
 
+	// RFC 6749 §5.2. Which of the causes it is that they name is told to the client that the grant belongs to alone.
+	errGrantNotGood = newError(http.StatusBadRequest, "invalid_grant", "The grant is not good.")
+	errCode         = newError(http.StatusBadRequest, "invalid_grant",
+		"The code is unknown, expired, used before or another client's.")
+	errCodeRedirect = newError(http.StatusBadRequest, "invalid_grant",
+		"The redirect_uri is not that of the authorization request.")
+	errVerifier = newError(http.StatusBadRequest, "invalid_grant",
+		"The code_verifier does not belong to the code_challenge of the authorization request.")
+	errRefreshToken = newError(http.StatusBadRequest, "invalid_grant",
+		"The refresh token is unknown, expired, revoked, used before or another client's.")
+	errPersonGone = newError(http.StatusBadRequest, "invalid_grant",
+		"What the user has granted holds no longer.")
+	errNothingLeft = newError(http.StatusBadRequest, "invalid_grant",
+		"Nothing is left of the scopes that the user has granted.")
+	errPassword = newError(http.StatusBadRequest, "invalid_grant", "The username or the password is wrong.")
+
+	// RFC 8628 §3.5
+	errDeviceCode = newError(http.StatusBadRequest, "invalid_grant",
+		"The device code is malformed or another client's.")
+	errDeviceExpired = newError(http.StatusBadRequest, "expired_token", "The device code has expired or was used before.")
+	errDeviceDenied  = newError(http.StatusBadRequest, "access_denied", "The user has denied the request.")
+	errSlowDown      = newError(http.StatusBadRequest, "slow_down",
+		"The device asks too often: from now on it has to wait 5 seconds longer.")
+	errAuthorizationPending = newError(http.StatusBadRequest, "authorization_pending", "The user has not answered yet.")
+
 	errScopeMalformed  = newError(http.StatusBadRequest, "invalid_scope", "The scope is malformed.")
 	errScopeUnknown    = newError(http.StatusBadRequest, "invalid_scope", "The scope is unknown.")
 	errScopeNotAllowed = newError(http.StatusBadRequest, "invalid_scope", "The client may not have this scope.")
+	errScopeOfPerson   = newError(http.StatusBadRequest, "invalid_scope", "The user may have none of the scopes.")
+	errScopeNotGranted = newError(http.StatusBadRequest, "invalid_scope",
+		"The scope is more than was granted, or than the user and the client may have by now.")
 
 	// RFC 8707 §2
 	errTarget = newError(http.StatusBadRequest, "invalid_target", "The resource is unknown.")
 
+	errTooMany = newError(http.StatusTooManyRequests, "too_many_attempts",
+		"There were too many attempts. Wait before the next one.")
 	errUnavailable = newError(http.StatusServiceUnavailable, "temporarily_unavailable",
 		"The service is not available at the moment. Try again.")
 )
@@ -103,6 +144,9 @@ func writeError(w http.ResponseWriter, r *http.Request, e *Error) {
 		h.Set("WWW-Authenticate", `Basic realm="OAuth", charset="UTF-8"`)
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	if e.retryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((e.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {

@@ -16,16 +16,17 @@ var clientCredentials = &grant{
 }
 
 func (i *Issuer) issueClientCredentials(ctx context.Context, req *tokenRequest) (*issued, error) {
+	m := req.mandate()
 	var token *store.Token
 	err := i.db.Update(ctx, func(r *store.Records) error {
 		if err := i.unchanged(r, req.client); err != nil {
 			return err
 		}
-		token = i.newToken(r.Now(), req)
+		token = i.newToken(r.Now(), m)
 		return r.PutToken(token)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return i.give(ctx, req, token)
+	return i.give(ctx, m, token)
 }

@@ -16,14 +16,16 @@ type grant struct {
 
 	confidential bool // only for clients that can keep a secret
 	anyScope     bool // can give [AnyScope], as in Laravel Passport
+	refreshable  bool // gives a refresh token to clients that may use one
 	beside       bool // go-oauth2 does not know it: its request does not go through the library
 
-	// issue does the grant's one Update. Its errors are [*Error], [errClientChanged], or what the store answers.
+	// issue does the grant's one Update. Its errors are [*Error], [errClientChanged], or what the store answers. It is
+	// nil of a grant that gives nothing at the token endpoint.
 	issue func(*Issuer, context.Context, *tokenRequest) (*issued, error)
 }
 
-// existing are the grants that the token endpoint knows.
-var existing = []*grant{clientCredentials}
+// existing are the grants that clients can ask for, in the order in which the metadata has them.
+var existing = []*grant{authorizationCode, refreshToken, clientCredentials, deviceCode, passwordGrant, implicit}
 
 // KnownGrants are the names that a configuration or a client may have for grants.
 func KnownGrants() []string {
@@ -63,15 +65,18 @@ func checkGrant(name string) error {
 	return nil
 }
 
-// grantOf finds the grant that a request asks for, among those that are on.
+// grantOf finds the grant that a request asks for at the token endpoint, among those that are on.
 func (i *Issuer) grantOf(grantType string) *grant {
 	for _, g := range i.grants {
-		if g.wire == grantType {
+		if g.wire == grantType && g.issue != nil {
 			return g
 		}
 	}
 	return nil
 }
+
+// on tells whether the configuration has the grant, of [KnownGrants].
+func (i *Issuer) on(name string) bool { return slices.Contains(i.config.Grants, name) }
 
 // mayUse tells whether a client may use the grant.
 func (g *grant) mayUse(c *store.Client) bool {

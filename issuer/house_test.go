@@ -123,7 +123,14 @@ func newHouse(t testing.TB, change ...func(*Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, engine: &testEngine{Engine: badger}}
+	return newHouseOn(t, badger, change...)
+}
+
+// newHouseOn makes a house on an engine, and closes that with it.
+func newHouseOn(t testing.TB, engine store.Engine, change ...func(*Config)) *house {
+	t.Helper()
+	h := &house{t: t, engine: &testEngine{Engine: engine}}
+	var err error
 	h.db, err = store.Open(t.Context(), h.engine, "default", func() time.Time {
 		return time.Now().Add(time.Duration(h.ahead.Load()))
 	})
@@ -132,7 +139,7 @@ func newHouse(t testing.TB, change ...func(*Config)) *house {
 	}
 	t.Cleanup(func() {
 		h.db.Close()
-		if err := badger.Close(); err != nil {
+		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})

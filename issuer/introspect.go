@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // introspect answers POST /introspect (RFC 7662). A client hears about its own tokens, a resource server about all;
@@ -18,19 +19,36 @@ func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request) {
 	if err == nil && q.client.Public {
 		err = errInvalidClient // §2.1: the endpoint asks for authorization, and a public client has none to show
 	}
-	var id *verify.Identity
+	body := notActive
 	if err == nil {
-		id, err = e.verified(r.Context(), q.token, e.IdentifierFor(r))
+		body, err = e.about(r.Context(), q, e.IdentifierFor(r))
 	}
 	if err != nil {
 		e.refuseQuery(w, r, "introspect", q, err)
 		return
 	}
-	if id == nil || id.ClientID != q.client.ID && !q.client.ResourceServer {
-		writeJSON(w, notActive)
-		return
+	writeJSON(w, body)
+}
+
+// about is what a client hears about a token.
+func (i *Issuer) about(ctx context.Context, q tokenQuery, identifier string) ([]byte, error) {
+	if kind, ok := store.ParseSecret(q.token); ok && kind == store.RefreshToken {
+		known, err := i.knownRefreshToken(ctx, q.token)
+		if err != nil || known == nil || known.family.Issuer != identifier || !q.mayHear(known.family.ClientID) {
+			return notActive, err
+		}
+		return introspectionOfRefresh(known), nil
 	}
-	writeJSON(w, introspection(id))
+	id, err := i.verified(ctx, q.token, identifier)
+	if err != nil || id == nil || !q.mayHear(id.ClientID) {
+		return notActive, err
+	}
+	return introspection(id), nil
+}
+
+// mayHear tells whether who asks hears about the tokens of that client.
+func (q tokenQuery) mayHear(clientID string) bool {
+	return clientID == q.client.ID || q.client.ResourceServer
 }
 
 var notActive = []byte(`{"active":false}` + "\n")
@@ -52,6 +70,23 @@ func introspection(id *verify.Identity) []byte {
 	b = appendAudience(b, id.Audience)
 	b = appendMember(b, "iss", id.Issuer)
 	b = appendMember(b, "jti", id.TokenID)
+	return append(b, "}\n"...)
+}
+
+// introspectionOfRefresh is the answer about a refresh token that can be used, RFC 7662 §2.2. It has no token_type, for
+// nothing but the token endpoint takes it.
+func introspectionOfRefresh(known *knownRefresh) []byte {
+	f := known.family
+	b := append(make([]byte, 0, 512), `{"active":true`...)
+	if len(f.Scopes) > 0 {
+		b = appendScope(b, f.Scopes)
+	}
+	b = appendMember(b, "client_id", f.ClientID)
+	b = appendMember(b, "username", known.user.Name)
+	b = appendNumber(b, "exp", known.expires.Unix())
+	b = appendNumber(b, "iat", f.UsedAt.Unix())
+	b = appendMember(b, "sub", f.UserID)
+	b = appendMember(b, "iss", f.Issuer)
 	return append(b, "}\n"...)
 }
 

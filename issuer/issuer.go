@@ -215,6 +215,9 @@ func (i *Issuer) setClients(clients []store.Client) error {
 		if _, ok := i.clients[c.ID]; ok {
 			return fmt.Errorf("client %s is defined twice", c.ID)
 		}
+		if c.ID == PersonalAccessClient {
+			return fmt.Errorf("client %s: the ID is that of personal access tokens", c.ID)
+		}
 		if !isClientID(c.ID) {
 			return fmt.Errorf(`client %q: an ID takes up to %d visible ASCII characters without space, " and \`, c.ID,
 				maxClientID)

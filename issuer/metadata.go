@@ -55,6 +55,9 @@ func (e *endpoints) renderMetadata(identifier string) []byte {
 	b = appendMember(b, "jwks_uri", base+"/jwks")
 	b = appendList(b, "grant_types_supported", grantTypes)
 	b = appendList(b, "response_types_supported", nil)
+	if e.on(authorizationCode.name) {
+		b = appendList(b, "code_challenge_methods_supported", []string{"S256"}) // RFC 7636 §4.2; plain protects nobody
+	}
 	if len(scopeNames) > 0 { // §3.2: a list without elements is left out
 		b = appendList(b, "scopes_supported", scopeNames)
 	}

@@ -31,6 +31,14 @@ func newLibrary(i *Issuer) library {
 	s.ClientInfoHandler = func(r *http.Request) (string, string, error) {
 		return requestOf(r.Context()).client.ID, "", nil
 	}
+	s.PasswordAuthorizationHandler = func(ctx context.Context, _, username, password string) (string, error) {
+		req := requestOf(ctx)
+		var err error
+		if req.user, err = i.signInBy(ctx, req, username, password); err != nil {
+			return "", err
+		}
+		return req.user.ID, nil
+	}
 	s.ClientScopeHandler = func(tgr *oauth2.TokenGenerateRequest) (bool, error) {
 		return true, i.decideScope(requestOf(tgr.Request.Context()), tgr.Scope)
 	}
@@ -43,7 +51,13 @@ func (i *Issuer) decideScope(req *tokenRequest, asked string) error {
 	if fault != nil {
 		return fault
 	}
-	if req.scopes, fault = i.scopes.load().scopesFor(req.client, names, req.grant.anyScope); fault != nil {
+	known := i.scopes.load()
+	if req.user != nil {
+		req.scopes, fault = known.scopesForUser(req.client, req.user, names, req.grant.anyScope)
+	} else {
+		req.scopes, fault = known.scopesFor(req.client, names, req.grant.anyScope)
+	}
+	if fault != nil {
 		return fault
 	}
 	return nil
@@ -51,22 +65,39 @@ func (i *Issuer) decideScope(req *tokenRequest, asked string) error {
 
 type requestKey struct{}
 
-func requestOf(ctx context.Context) *tokenRequest { return ctx.Value(requestKey{}).(*tokenRequest) }
+// requestOf is the request that the library answers; nil outside of one.
+func requestOf(ctx context.Context) *tokenRequest {
+	req, _ := ctx.Value(requestKey{}).(*tokenRequest)
+	return req
+}
 
 // token lets the library answer a token request, and returns the body of the answer (RFC 6749 §5.1).
 func (l library) token(ctx context.Context, req *tokenRequest) ([]byte, error) {
-	ctx = context.WithValue(ctx, requestKey{}, req)
-	// The library reads the parameters of a request, those of the query too. It gets one that has only ours.
-	r := (&http.Request{Method: http.MethodPost, Form: req.form.forLibrary()}).WithContext(ctx)
-	grantType, tgr, err := l.server.ValidationTokenRequest(r)
-	if err != nil {
-		return nil, fromLibrary(err)
-	}
-	info, err := l.server.GetAccessToken(ctx, grantType, tgr)
+	info, err := l.access(context.WithValue(ctx, requestKey{}, req), req)
 	if err != nil {
 		return nil, fromLibrary(err)
 	}
 	return appendAnswer(make([]byte, 0, 1024), l.server.GetTokenData(info)), nil
+}
+
+// access lets the library check the request and call the manager. A grant that it does not know goes to the manager
+// alone.
+func (l library) access(ctx context.Context, req *tokenRequest) (oauth2.TokenInfo, error) {
+	if req.grant.beside {
+		return l.server.Manager.GenerateAccessToken(ctx, oauth2.GrantType(req.grant.wire), nil)
+	}
+	// The library reads the parameters of a request, those of the query too. It gets one that has only ours.
+	values := req.form.forLibrary()
+	if req.grant == authorizationCode && values["redirect_uri"] == nil {
+		// The library wants one always, RFC 6749 §4.1.3 only where the authorization request had one: see checkCode.
+		values["redirect_uri"] = []string{"none"}
+	}
+	r := (&http.Request{Method: http.MethodPost, Form: values}).WithContext(ctx)
+	grantType, tgr, err := l.server.ValidationTokenRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return l.server.GetAccessToken(ctx, grantType, tgr)
 }
 
 // readByLibrary are the parameters that the library reads.
@@ -100,7 +131,8 @@ func appendAnswer(body []byte, data map[string]any) []byte {
 
 // libraryErrors are the errors of the library and ours that mean the same.
 var libraryErrors = map[error]*Error{
-	oauth2errors.ErrInvalidRequest:       errFormMalformed,
+	oauth2errors.ErrInvalidRequest:       errParameterMissing,
+	oauth2errors.ErrInvalidGrant:         errGrantNotGood,
 	oauth2errors.ErrUnsupportedGrantType: errGrantUnknown,
 	oauth2errors.ErrUnauthorizedClient:   errGrantRefused,
 	oauth2errors.ErrInvalidScope:         errScopeNotAllowed,
@@ -138,6 +170,9 @@ func (m manager) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, _ 
 	oauth2.TokenInfo, error,
 ) {
 	req := requestOf(ctx)
+	if req == nil {
+		return nil, oauth2errors.ErrInvalidClient // nobody has proven to be one
+	}
 	given, err := req.grant.issue(m.issuer, ctx, req)
 	if err != nil {
 		return nil, err
@@ -149,19 +184,43 @@ func (m manager) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, _ 
 		Access:          given.access,
 		AccessCreateAt:  given.token.IssuedAt,
 		AccessExpiresIn: given.lifetime(),
+		Refresh:         given.refresh,
 	}, nil
 }
 
-// RefreshAccessToken is for a grant that does not exist: nobody holds a refresh token.
-func (m manager) RefreshAccessToken(context.Context, *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
-	return nil, oauth2errors.ErrInvalidRefreshToken
+// RefreshAccessToken does what the grant refresh_token does.
+func (m manager) RefreshAccessToken(ctx context.Context, tgr *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
+	return m.GenerateAccessToken(ctx, oauth2.Refreshing, tgr)
 }
 
-// GenerateAuthToken is for the authorization endpoint, which does not exist.
-func (m manager) GenerateAuthToken(context.Context, oauth2.ResponseType, *oauth2.TokenGenerateRequest) (
+// GenerateAuthToken makes a code for a person who has said yes. The authorization endpoint does not call it: there the
+// consent is written in the same Update.
+func (m manager) GenerateAuthToken(ctx context.Context, rt oauth2.ResponseType, tgr *oauth2.TokenGenerateRequest) (
 	oauth2.TokenInfo, error,
 ) {
-	return nil, oauth2errors.ErrUnsupportedResponseType
+	if rt != oauth2.Code || tgr.CodeChallengeMethod == oauth2.CodeChallengePlain {
+		return nil, oauth2errors.ErrUnsupportedResponseType
+	}
+	scopes, fault := parseScope(tgr.Scope)
+	if fault != nil {
+		return nil, oauth2errors.ErrInvalidScope
+	}
+	now := m.issuer.db.Now()
+	code := ""
+	err := m.issuer.db.Update(ctx, func(r *store.Records) (err error) {
+		code, err = m.issuer.newCode(r, store.Code{
+			ClientID: tgr.ClientID, UserID: tgr.UserID, Issuer: m.issuer.config.Identifier, RedirectURI: tgr.RedirectURI,
+			RedirectSent: tgr.RedirectURI != "", Scopes: scopes, Challenge: tgr.CodeChallenge, AuthenticatedAt: now,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &models.Token{
+		ClientID: tgr.ClientID, UserID: tgr.UserID, RedirectURI: tgr.RedirectURI, Scope: tgr.Scope,
+		Code: code, CodeCreateAt: now, CodeExpiresIn: m.issuer.config.Lifetimes.AuthorizationCode,
+	}, nil
 }
 
 // LoadAccessToken answers what an access token holds that is good.
@@ -183,9 +242,23 @@ func (m manager) LoadAccessToken(ctx context.Context, access string) (oauth2.Tok
 	}, nil
 }
 
-// LoadRefreshToken knows no refresh token, for nobody is given one.
-func (m manager) LoadRefreshToken(context.Context, string) (oauth2.TokenInfo, error) {
-	return nil, oauth2errors.ErrInvalidRefreshToken
+// LoadRefreshToken answers what a refresh token stands for that has not been used.
+func (m manager) LoadRefreshToken(ctx context.Context, refresh string) (oauth2.TokenInfo, error) {
+	known, err := m.issuer.knownRefreshToken(ctx, refresh)
+	if err != nil {
+		return nil, err
+	}
+	if known == nil {
+		return nil, oauth2errors.ErrInvalidRefreshToken
+	}
+	return &models.Token{
+		ClientID:         known.family.ClientID,
+		UserID:           known.family.UserID,
+		Scope:            strings.Join(known.family.Scopes, " "),
+		Refresh:          refresh,
+		RefreshCreateAt:  known.family.UsedAt,
+		RefreshExpiresIn: known.expires.Sub(known.family.UsedAt),
+	}, nil
 }
 
 // RemoveAccessToken revokes an access token; one that is not good is none.
@@ -201,8 +274,10 @@ func (m manager) RemoveAccessToken(ctx context.Context, access string) error {
 	return err
 }
 
-// RemoveRefreshToken has nothing to remove.
-func (m manager) RemoveRefreshToken(context.Context, string) error { return nil }
+// RemoveRefreshToken revokes the family of a refresh token; one that is not known has none.
+func (m manager) RemoveRefreshToken(ctx context.Context, refresh string) error {
+	return m.issuer.revokeRefreshToken(ctx, "", refresh)
+}
 
 // clientInfo is a client as the library sees it. It never sees a secret.
 type clientInfo struct{ client *store.Client }

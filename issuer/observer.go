@@ -21,6 +21,7 @@ type Event struct {
 	ClientID string
 	UserID   string // empty where no person is concerned
 	TokenID  string
+	FamilyID string // of all that came of one authorization of a person
 	KeyID    string // of the key that is concerned: the one that signs from now on, or the one that is retired
 	Grant    string // the name of the grant, for example "client_credentials"
 	Scope    string // what was given, separated by spaces
@@ -34,10 +35,17 @@ type EventType string
 
 // What is told.
 const (
-	TokenIssued   EventType = "access_token_created"
-	TokenRefused  EventType = "access_token_refused" // Error says why
-	TokenRevoked  EventType = "access_token_revoked"
-	TokensPurged  EventType = "tokens_purged"
+	TokenIssued  EventType = "access_token_created"
+	TokenRefused EventType = "access_token_refused" // Error says why
+	TokenRevoked EventType = "access_token_revoked"
+	TokensPurged EventType = "tokens_purged"
+	// Of refresh tokens; the last one says that somebody has used one that had been replaced, which ended the family.
+	RefreshTokenCreated   EventType = "refresh_token_created"
+	RefreshTokenRefreshed EventType = "refresh_token_refreshed"
+	RefreshTokenRevoked   EventType = "refresh_token_revoked"
+	RefreshTokenReused    EventType = "refresh_token_reused"
+	CodeReused            EventType = "code_reused" // which ended what its first use gave
+
 	ClientRefused EventType = "client_refused" // authentication failed, at an endpoint that gives no tokens
 	ClientCreated EventType = "client_created"
 	ClientUpdated EventType = "client_updated"

@@ -122,12 +122,12 @@ func (i *Issuer) NameRoutes(routes ...Route) {
 //
 // No client gets more by silence than it would get by naming every resource, so that this gives nothing away; and a
 // client that names one gets a token for that alone.
-func (i *Issuer) defaultAudience(req *tokenRequest) []string {
+func (i *Issuer) defaultAudience(identifier string, scopes []string) []string {
 	routes := i.resources.routes.Load()
 	if routes == nil {
-		return []string{req.issuer}
+		return []string{identifier}
 	}
-	allowed := i.ScopesOf(req.scopes)
+	allowed := i.ScopesOf(scopes)
 	enough := func(scope string) bool { return slices.Contains(allowed, scope) }
 	var audience []string
 	length := 0
@@ -138,7 +138,7 @@ func (i *Issuer) defaultAudience(req *tokenRequest) []string {
 		}
 		resource := r.Resource
 		if resource == "" {
-			resource = req.issuer
+			resource = identifier
 		}
 		if !slices.Contains(audience, resource) {
 			audience = append(audience, resource)
@@ -146,7 +146,7 @@ func (i *Issuer) defaultAudience(req *tokenRequest) []string {
 		}
 	}
 	if len(audience) == 0 || length > maxAudience {
-		return []string{req.issuer}
+		return []string{identifier}
 	}
 	return audience
 }

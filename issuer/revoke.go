@@ -63,6 +63,12 @@ func (e *endpoints) refuseQuery(w http.ResponseWriter, r *http.Request, endpoint
 }
 
 func (i *Issuer) revokeFor(ctx context.Context, client *store.Client, token string) error {
+	if kind, ok := store.ParseSecret(token); ok {
+		if kind == store.RefreshToken {
+			return i.revokeRefreshToken(ctx, client.ID, token)
+		}
+		return nil // a personal access token is its person's to revoke; of the others none is an access token
+	}
 	id, err := i.identify(ctx, token)
 	if err != nil || id == nil || id.ClientID != client.ID {
 		return err

@@ -267,20 +267,76 @@ func (s *scopes) scopesFor(c *store.Client, asked []string, anyScope bool) ([]st
 	return asked, nil
 }
 
-// mayHave tells whether a client may have a scope: it names it, one that includes it, or *; or it names none at all,
-// and the scope is not restricted and includes none that is.
-func (s *scopes) mayHave(c *store.Client, name string) bool {
-	if len(c.Scopes) == 0 {
-		known := s.byName[name]
-		return known != nil && !known.restricted
+// scopesForUser decides what a token of the client in a person's name holds: what is asked for, the client may have and
+// the person may have. To ask for more than the client may have is an error, as in scopesFor. What the person may not
+// have is left out, and it is an error when nothing remains (RFC 6749 §3.3).
+func (s *scopes) scopesForUser(c *store.Client, u *store.User, asked []string, anyScope bool) ([]string, *Error) {
+	names, fault := s.scopesFor(c, asked, anyScope)
+	if fault != nil {
+		return nil, fault
 	}
-	for _, has := range c.Scopes {
-		if has == name || has == AnyScope {
+	given := s.narrowed(names, u)
+	if len(asked) > 0 && len(given) == 0 {
+		return nil, errScopeOfPerson
+	}
+	return given, nil
+}
+
+// narrowed are those of the names that the person may have.
+func (s *scopes) narrowed(names []string, u *store.User) []string {
+	var given []string
+	for _, name := range names {
+		if s.personMayHave(u, name) {
+			given = append(given, name)
+		}
+	}
+	return given
+}
+
+// stillAllowed are those of the scopes that have been granted that client and person may have today.
+func (s *scopes) stillAllowed(c *store.Client, u *store.User, granted []string) []string {
+	var given []string
+	for _, name := range granted {
+		if s.mayHave(c, name) && s.personMayHave(u, name) {
+			given = append(given, name)
+		}
+	}
+	return given
+}
+
+// within tells whether the scope name is no more than the scopes has allow.
+func (s *scopes) within(has []string, name string) bool {
+	for _, one := range has {
+		if one == name || one == AnyScope {
 			return true
 		}
-		if known := s.byName[has]; known != nil && known.reach[name] {
+		if known := s.byName[one]; known != nil && known.reach[name] {
 			return true
 		}
 	}
 	return false
+}
+
+// mayHave tells whether a client may have a scope: it names it, one that includes it, or *; or it names none at all,
+// and the scope is not restricted and includes none that is.
+func (s *scopes) mayHave(c *store.Client, name string) bool {
+	if len(c.Scopes) == 0 {
+		return s.isFree(name)
+	}
+	return s.within(c.Scopes, name)
+}
+
+// personMayHave tells whether a person may have a scope: as a client, but that a person may be limited to no scope at
+// all.
+func (s *scopes) personMayHave(u *store.User, name string) bool {
+	if !u.Limited {
+		return s.isFree(name)
+	}
+	return s.within(u.Scopes, name)
+}
+
+// isFree tells whether the scope is for all who name none.
+func (s *scopes) isFree(name string) bool {
+	known := s.byName[name]
+	return known != nil && !known.restricted
 }

@@ -15,18 +15,28 @@ import (
 type tokenRequest struct {
 	form   form
 	issuer string        // the identifier that holds for the request
+	from   string        // the address of the caller
 	claims string        // the ID of the client that the caller says it is
 	client *store.Client // who it has proven to be
 	grant  *grant
+	user   *store.User // who has signed in with the request itself
 
 	scopes   []string // what the token will hold, once decided
 	audience []string
 }
 
+// mandate is what a token of the request stands for, as far as the request itself says it.
+func (req *tokenRequest) mandate() mandate {
+	return mandate{
+		client: req.client, issuer: req.issuer, grant: req.grant, scopes: req.scopes, audience: req.audience,
+	}
+}
+
 // issued is what a grant gives.
 type issued struct {
-	access string
-	token  *store.Token
+	access  string
+	refresh string // empty: none
+	token   *store.Token
 }
 
 // lifetime is how long the access token is good, in whole seconds.
@@ -34,7 +44,7 @@ func (g *issued) lifetime() time.Duration { return g.token.ExpiresAt.Sub(g.token
 
 // token answers POST /token (RFC 6749 §3.2).
 func (e *endpoints) token(w http.ResponseWriter, r *http.Request) {
-	req := &tokenRequest{issuer: e.IdentifierFor(r)}
+	req := &tokenRequest{issuer: e.IdentifierFor(r), from: RemoteIP(r)}
 	body, err := e.redeem(w, r, req)
 	if err != nil {
 		e.refuse(w, r, req, err)
@@ -109,6 +119,9 @@ func (e *endpoints) refuse(w http.ResponseWriter, r *http.Request, req *tokenReq
 func (i *Issuer) fault(err error, endpoint, clientID string) *Error {
 	if fault, ok := errors.AsType[*Error](err); ok {
 		return fault
+	}
+	if wait, ok := errors.AsType[*tooManyError](err); ok {
+		return errTooMany.after(wait.RetryAfter)
 	}
 	if errors.Is(err, context.Canceled) {
 		i.log.Debug("the caller is gone", zap.String("endpoint", endpoint))

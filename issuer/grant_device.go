@@ -1,0 +1,102 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// deviceCode is a device without a browser whose person answers on another one (RFC 8628). The device polls.
+var deviceCode = &grant{
+	name:        "device_code",
+	wire:        "urn:ietf:params:oauth:grant-type:device_code",
+	refreshable: true,
+	beside:      true,
+	issue:       (*Issuer).redeemDeviceCode,
+}
+
+const (
+	pollInterval = 5 * time.Second // between two polls, RFC 8628 §3.2
+	slowDownBy   = 5 * time.Second // §3.5
+	// pollLeeway is how much earlier a poll may come: it is the device that waits, and the network that hurries.
+	pollLeeway = 500 * time.Millisecond
+)
+
+func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issued, error) {
+	code := req.form.get("device_code")
+	if code == "" {
+		return nil, errParameterMissing
+	}
+	if kind, ok := store.ParseSecret(code); !ok || kind != store.DeviceCode {
+		return nil, errDeviceCode
+	}
+	hash := store.HashSecret(code)
+	var g gift
+	var wait *Error // to be answered, while what the poll has changed is kept
+	err := i.db.Update(ctx, func(r *store.Records) error {
+		g, wait = gift{}, nil
+		if err := i.unchanged(r, req.client); err != nil {
+			return err
+		}
+		d, err := r.Device(hash)
+		if errors.Is(err, store.ErrNotFound) {
+			return errDeviceExpired // we have made the code, its checksum says; it is over or used up
+		}
+		if err != nil {
+			return err
+		}
+		if d.ClientID != req.client.ID || d.Issuer != req.issuer {
+			return errDeviceCode
+		}
+		switch d.State {
+		case store.DeviceApproved:
+			g, err = i.redeemDevice(ctx, r, req, hash, d)
+			return err
+		case store.DeviceDenied:
+			return errDeviceDenied
+		}
+		wait = poll(r.Now(), d)
+		return r.PutDevice(hash, d)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if wait != nil {
+		return nil, wait
+	}
+	return i.giveAll(ctx, g)
+}
+
+// redeemDevice gives what a person has approved, and uses the code up.
+func (i *Issuer) redeemDevice(ctx context.Context, r *store.Records, req *tokenRequest, hash string,
+	d *store.DeviceAuthorization,
+) (gift, error) {
+	m := req.mandate()
+	m.authenticatedAt = d.AuthenticatedAt
+	var err error
+	if m.user, err = i.holder(ctx, r, d.UserID, d.AnsweredAt); err != nil {
+		return gift{}, err
+	}
+	g, err := i.newGift(r, m, d.Scopes, d.Audience)
+	if err != nil {
+		return gift{}, err
+	}
+	return g, r.DeleteDevice(hash, d)
+}
+
+// poll notes that the device has asked, and says what it is told: to wait, and to wait longer from now on where it did
+// not wait long enough (RFC 8628 §3.5). The first time it has nothing to wait for.
+func poll(now time.Time, d *store.DeviceAuthorization) *Error {
+	if d.Interval <= 0 {
+		d.Interval = pollInterval
+	}
+	early := !d.PolledAt.IsZero() && now.Sub(d.PolledAt)+pollLeeway < d.Interval
+	d.PolledAt = now
+	if early {
+		d.Interval += slowDownBy
+		return errSlowDown
+	}
+	return errAuthorizationPending
+}
