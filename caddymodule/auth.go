@@ -302,17 +302,10 @@ func (a *Auth) setUpstream(r *http.Request) {
 	}
 }
 
-// log tells why a request was refused: what is ours at Error, what is the caller's below.
+// log tells why a request was refused.
 func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
 	refused.count(false)
-	level := zapcore.DebugLevel
-	switch refused.status {
-	case http.StatusServiceUnavailable:
-		level = zapcore.ErrorLevel
-	case http.StatusForbidden:
-		level = zapcore.InfoLevel // somebody we know
-	}
-	entry := a.logger.Check(level, "request refused")
+	entry := a.logger.Check(refused.level(), "request refused")
 	if entry == nil {
 		return
 	}

@@ -2,8 +2,11 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
+
+	"go.uber.org/zap/zapcore"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
@@ -62,6 +65,9 @@ const codeDenied = "access_denied"
 
 // refusedToken is the refusal of a token that is not good.
 func refusedToken(err *verify.Error) *refusal {
+	if err == verify.ErrCutOutOfSight {
+		return refusedUnavailable(verify.ErrOutOfSight)
+	}
 	return &refusal{
 		status:      http.StatusUnauthorized,
 		code:        "invalid_token",
@@ -78,6 +84,18 @@ func refusedUnavailable(err error) *refusal {
 		description: "the access token cannot be checked now, try again later",
 		cause:       err,
 	}
+}
+
+// level is that of log lines about the refusal: what is ours at Error, what is the caller's below. That other nodes'
+// revocations are out of sight is told once, not for each request.
+func (n *refusal) level() zapcore.Level {
+	switch {
+	case n.status == http.StatusServiceUnavailable && !errors.Is(n.cause, verify.ErrOutOfSight):
+		return zapcore.ErrorLevel
+	case n.status == http.StatusForbidden:
+		return zapcore.InfoLevel // somebody we know
+	}
+	return zapcore.DebugLevel
 }
 
 // retryAfterSeconds is the Retry-After of a 503. A database that restarts is back by then.

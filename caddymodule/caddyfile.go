@@ -34,6 +34,7 @@ func init() {
 //	    default_scopes <scope...>
 //	    grants         <grant...>
 //	    lifetime       <what> <duration>
+//	    revocation_lag <duration> [refuse|allow]
 //	    client         ...
 //	}
 //

@@ -32,6 +32,7 @@ import (
 //	    grants         <grant...>
 //	    lifetime       <what> <duration>  # access_token, refresh_token, personal_access_token, authorization_code,
 //	                                      # device_code, session, session_idle
+//	    revocation_lag <duration> [refuse|allow]
 //	    client <id> {
 //	        secret        <secret>      # {env.*}, {file.*}, or itself: then only its hash is kept
 //	        grants        <grant...>
@@ -63,7 +64,8 @@ func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"session":               &lifetimes.Session,
 			"session_idle":          &lifetimes.SessionIdle,
 		}),
-		"client": {parse: c.parseClient, many: true},
+		"revocation_lag": {parse: c.parseLag},
+		"client":         {parse: c.parseClient, many: true},
 	}
 	for name, opt := range options {
 		parse := opt.parse

@@ -38,6 +38,9 @@ type Issuer struct {
 	// Lifetimes says how long what the issuer gives out is good.
 	Lifetimes *Lifetimes `json:"lifetimes,omitempty"`
 
+	// RevocationLag says what a node does that has lost sight of what other nodes revoke. Default: after 30s it refuses.
+	RevocationLag *RevocationLag `json:"revocation_lag,omitempty"`
+
 	// Clients are kept here in the config; the API can't change them. Default: none.
 	Clients []Client `json:"clients,omitempty"`
 

@@ -161,7 +161,9 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.verifier = verify.New(verify.Config{Keys: r.ring, DB: r.db, Client: i.configured})
+	r.verifier = verify.New(verify.Config{
+		Keys: r.ring, DB: r.db, Client: i.configured, Lag: i.config.RevocationLag.bound(),
+	})
 	config := i.config.issuerConfig()
 	config.Name, config.Logger, config.Observer = i.name, i.logger, &observer{i.logger}
 	config.DB, config.Ring, config.Verifier = r.db, r.ring, r.verifier
@@ -177,6 +179,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 	r.issuer.NameRoutes(i.routes...)
 	r.done.Go(func() { r.ring.Run(background) })
 	r.done.Go(func() { r.verifier.Run(background) })
+	r.done.Go(func() { i.watchLag(background, r.db) })
 	return r, nil
 }
 

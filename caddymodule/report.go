@@ -43,11 +43,7 @@ func (a *Auth) passWatched(
 // report tells of a request that would have been refused.
 func (a *Auth) report(r *http.Request, v *visit, id *verify.Identity, refused *refusal) {
 	refused.count(true)
-	level := zapcore.InfoLevel
-	if refused.status == http.StatusServiceUnavailable {
-		level = zapcore.ErrorLevel
-	}
-	entry := a.logger.Check(level, "request would be refused")
+	entry := a.logger.Check(max(refused.level(), zapcore.InfoLevel), "request would be refused")
 	if entry == nil {
 		return
 	}

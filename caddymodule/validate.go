@@ -44,6 +44,9 @@ func (c *Issuer) validate(name string) error {
 	if err := c.Keys.validate(); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
+	if err := c.RevocationLag.validate(); err != nil {
+		return fmt.Errorf("revocation_lag: %w", err)
+	}
 	for i := range c.Clients {
 		if err := c.Clients[i].checkSecret(); err != nil {
 			return fmt.Errorf("client %q: %w", c.Clients[i].ID, err)

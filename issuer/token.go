@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -123,8 +124,11 @@ func (i *Issuer) fault(err error, endpoint, clientID string) *Error {
 	if wait, ok := errors.AsType[*tooManyError](err); ok {
 		return errTooMany.after(wait.RetryAfter)
 	}
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		i.log.Debug("the caller is gone", zap.String("endpoint", endpoint))
+		return errUnavailable
+	case errors.Is(err, verify.ErrOutOfSight): // which is told of where it begins
 		return errUnavailable
 	}
 	i.log.Error("a request could not be answered", zap.String("endpoint", endpoint),

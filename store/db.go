@@ -18,7 +18,10 @@ type DB struct {
 	revocations Revocations
 
 	shared bool         // other nodes write to the engine
-	heard  atomic.Int64 // when their revocations were last looked for, in nanoseconds since 1970
+	opened time.Time    // what heard counts from: clocks that are set back or forth do not matter to it
+	heard  atomic.Int64 // when their revocations were last looked for, in nanoseconds since opened
+
+	told atomic.Pointer[func(context.Context, Transaction)]
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -34,7 +37,7 @@ func Open(ctx context.Context, engine Engine, issuer string, now func() time.Tim
 	if engine, ok := engine.(Shared); ok {
 		db.shared = engine.Shared()
 	}
-	db.heard.Store(db.now().UnixNano())
+	db.opened = db.now()
 	var in epoch
 	err := engine.View(ctx, func(tx Tx) (err error) {
 		in, err = db.readEpoch(tx)
@@ -68,6 +71,13 @@ func (db *DB) Close() {
 
 // View runs fn on a consistent snapshot of the records.
 func (db *DB) View(ctx context.Context, fn func(*Records) error) error {
+	began := time.Now()
+	err := db.view(ctx, fn)
+	db.tell(ctx, Transaction{Began: began, Err: err})
+	return err
+}
+
+func (db *DB) view(ctx context.Context, fn func(*Records) error) error {
 	return db.engine.View(ctx, func(tx Tx) error {
 		return fn(db.records(tx))
 	})
@@ -78,6 +88,7 @@ func (db *DB) View(ctx context.Context, fn func(*Records) error) error {
 // may be unknown what is on disk: then what fn revoked counts as revoked in memory.
 func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 	var revoked []Revocation
+	began := time.Now()
 	err := db.engine.Update(ctx, func(tx Tx) error {
 		r := db.records(tx)
 		if err := db.inForce(r); err != nil {
@@ -87,6 +98,7 @@ func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 		revoked = r.revoked
 		return err
 	})
+	db.tell(ctx, Transaction{Update: true, Began: began, Err: err})
 	if err == nil || errors.Is(err, ErrUnavailable) {
 		db.revocations.apply(revoked)
 	}
@@ -95,6 +107,23 @@ func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 
 func (db *DB) records(tx Tx) *Records {
 	return &Records{tx: tx, prefix: db.current.Load().prefix, now: db.now().UTC()}
+}
+
+// Transaction is what can be told of a transaction that is over.
+type Transaction struct {
+	Update bool      // it was one that may write
+	Began  time.Time // by the clock of the machine
+	Err    error     // what [DB.View] or [DB.Update] answers
+}
+
+// Tell calls fn after each transaction of [DB.View] and [DB.Update], on the caller's goroutine. There is one fn: the
+// last one.
+func (db *DB) Tell(fn func(context.Context, Transaction)) { db.told.Store(&fn) }
+
+func (db *DB) tell(ctx context.Context, t Transaction) {
+	if fn := db.told.Load(); fn != nil {
+		(*fn)(ctx, t)
+	}
 }
 
 // Ping tells whether the records can be read and written now.

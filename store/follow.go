@@ -27,12 +27,16 @@ type follower struct {
 	swept time.Time            // when the last look back to longAgo began
 }
 
-// Behind is for how long nothing has been heard of what other nodes revoke. It is zero when there are none.
-func (db *DB) Behind() time.Duration {
+// Shared tells whether other nodes may write to the same records.
+func (db *DB) Shared() bool { return db.shared }
+
+// Behind is for how long nothing has been heard, at now, of what other nodes revoke. It is zero when there are none.
+// now is a reading of the database's clock. It costs one atomic load.
+func (db *DB) Behind(now time.Time) time.Duration {
 	if !db.shared {
 		return 0
 	}
-	return max(0, db.now().Sub(time.Unix(0, db.heard.Load())))
+	return max(0, now.Sub(db.opened)-time.Duration(db.heard.Load()))
 }
 
 // follow applies what other nodes revoke, until ctx is done.
@@ -50,17 +54,18 @@ func (db *DB) follow(ctx context.Context) {
 	}
 }
 
-// look applies what has come since the last look. When the engine does not answer, [DB.Behind] grows.
+// look applies what has come since the last look. When the engine does not answer, [DB.Behind] grows; when it answers
+// again, all that was missed meanwhile is looked for.
 func (db *DB) look(ctx context.Context, f *follower) {
 	begun := db.now()
 	back := recent
 	thorough := begun.Sub(f.swept) >= sweepInterval
-	if thorough {
-		back = longAgo
+	if behind := db.Behind(begun); thorough || behind > recent/2 {
+		back = longAgo + behind
 	}
 	found := make(map[string]Revocation)
 	var in epoch
-	err := db.View(ctx, func(r *Records) (err error) {
+	err := db.view(ctx, func(r *Records) (err error) {
 		clear(found)
 		if in, err = db.readEpoch(r.tx); err != nil {
 			return err
@@ -84,7 +89,7 @@ func (db *DB) look(ctx context.Context, f *follower) {
 		revoked = append(revoked, v)
 	}
 	db.revocations.apply(revoked)
-	db.heard.Store(begun.UnixNano())
+	db.heard.Store(int64(begun.Sub(db.opened)))
 	if thorough {
 		f.swept = begun
 		maps.DeleteFunc(f.seen, func(_ string, at time.Time) bool { return begun.Sub(at) > 2*longAgo })

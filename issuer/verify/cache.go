@@ -115,3 +115,13 @@ func (c *cache) sweep(now time.Time) {
 		}
 	}
 }
+
+// len is how many entries there are.
+func (c *cache) len() (n int) {
+	for i := range c.slots {
+		if c.slots[i].Load() != nil {
+			n++
+		}
+	}
+	return n
+}

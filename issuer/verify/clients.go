@@ -38,8 +38,12 @@ func newClients(db *store.DB) *clients { return &clients{db: db, seed: maphash.M
 func (c *clients) standing(ctx context.Context, id string, now time.Time) (*standing, error) {
 	slot := &c.known[maphash.String(c.seed, id)%uint64(len(c.known))]
 	generation := c.db.Revocations().Generation()
-	if s := slot.Load(); s != nil && s.id == id && s.generation == generation && fresh(s.read, now) {
-		return s, nil
+	last := slot.Load()
+	if last != nil && (last.id != id || !fresh(last.read, now)) {
+		last = nil
+	}
+	if last != nil && last.generation == generation {
+		return last, nil
 	}
 	var client *store.Client
 	err := c.db.View(ctx, func(r *store.Records) (err error) {
@@ -49,6 +53,10 @@ func (c *clients) standing(ctx context.Context, id string, now time.Time) (*stan
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, ErrClientGone
+	case err != nil && last != nil && errors.Is(err, store.ErrUnavailable):
+		// What has been revoked since then need not have to do with this client. What does is among the revocations,
+		// and those the caller asks.
+		return last, nil
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading a client: %w", ErrUnavailable, err)
 	case client.Disabled:

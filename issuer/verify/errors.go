@@ -1,6 +1,9 @@
 package verify
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Error says why a token is refused: the caller's fault, `invalid_token` in RFC 6750 §3.1. Errors are made once and
 // compared with [errors.Is]; every other error of this package means that nothing could be found out about the token.
@@ -33,3 +36,9 @@ var (
 // ErrUnavailable is in the chain of errors that say that storage could not tell whether a token is good. It is no
 // [Error]: the token is not refused, and not taken either.
 var ErrUnavailable = errors.New("verify: storage is not available")
+
+// ErrOutOfSight is an [ErrUnavailable]: what other nodes revoke has not been heard of for longer than [Config.Lag].
+var ErrOutOfSight = fmt.Errorf("%w: what other nodes revoke is out of sight", ErrUnavailable)
+
+// ErrCutOutOfSight is why a running request ends then. A token is never refused with it.
+var ErrCutOutOfSight = &Error{"what other nodes revoke is out of sight, so the access token cannot be relied upon"}

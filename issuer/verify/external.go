@@ -26,6 +26,7 @@ type External struct {
 	cache   *cache
 	watches watches
 	now     func() time.Time
+	counts  *Counts
 
 	ctx     context.Context // done when it is closed
 	stop    context.CancelFunc
@@ -60,6 +61,9 @@ type Common struct {
 
 	// CacheSize is how many tokens are remembered, at least. Default: 16384.
 	CacheSize int
+
+	// Counts count the verifications. nil: some of its own.
+	Counts *Counts
 }
 
 const defaultExternalCache = 16 << 10
@@ -71,7 +75,10 @@ func newExternal(name string, common *Common) *External {
 	if common.CacheSize <= 0 {
 		common.CacheSize = defaultExternalCache
 	}
-	x := &External{name: name, cache: newCache(common.CacheSize), now: common.Now}
+	if common.Counts == nil {
+		common.Counts = new(Counts)
+	}
+	x := &External{name: name, cache: newCache(common.CacheSize), now: common.Now, counts: common.Counts}
 	x.ctx, x.stop = context.WithCancel(context.Background())
 	return x
 }
@@ -118,6 +125,9 @@ func (x *External) Watch(ctx context.Context, id *Identity) (watched context.Con
 	return x.watches.watch(ctx, id)
 }
 
+// Remembered is how many tokens are remembered. It looks at each of them.
+func (x *External) Remembered() int { return x.cache.len() }
+
 // Watching is how many requests [External.Watch] has in hand.
 func (x *External) Watching() int { return x.watches.count() }
 
@@ -156,13 +166,16 @@ func (x *External) remembered(key *cacheKey) (*Identity, error) {
 		return nil, nil
 	}
 	now := x.now()
-	switch err := x.source.again(e, now); {
+	err := x.source.again(e, now)
+	switch {
 	case errors.Is(err, errAgain):
 		return nil, nil
-	case err != nil:
+	case err == nil && !now.Before(e.ExpiresAt):
+		err = ErrExpired
+	}
+	x.counts.add(Hit, err)
+	if err != nil {
 		return nil, err
-	case !now.Before(e.ExpiresAt):
-		return nil, ErrExpired
 	}
 	return &e.Identity, nil
 }
@@ -170,6 +183,7 @@ func (x *External) remembered(key *cacheKey) (*Identity, error) {
 // verify finds out who a token is that is not remembered.
 func (x *External) verify(ctx context.Context, token string, key cacheKey) (*Identity, error) {
 	e, err := x.source.first(ctx, token, &key, x.now())
+	x.counts.add(Miss, err)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,9 @@ func opaqueKey(of byte, secret, issuer string) cacheKey {
 
 // personal returns who a token is that begins as our opaque secrets do. Of these only a personal access token is an
 // access token.
-func (v *Verifier) personal(ctx context.Context, token, issuer string) (*Identity, error) {
+func (v *Verifier) personal(ctx context.Context, token, issuer string) (_ *Identity, err error) {
+	good := Miss
+	defer func() { v.counts.add(good, err) }()
 	if !strings.HasPrefix(token, string(store.PersonalAccessToken)) {
 		if _, ok := store.ParseSecret(token); ok {
 			return nil, ErrType // a refresh token, a code, a client's secret
@@ -71,8 +73,12 @@ func (v *Verifier) personal(ctx context.Context, token, issuer string) (*Identit
 	}
 	now := v.db.Now()
 	key := opaqueKey(ofPersonalToken, token, issuer)
+	if v.outOfSight(now) {
+		return nil, ErrOutOfSight
+	}
 	e := v.cache.get(&key)
 	if e != nil {
+		good = Hit
 		if err := v.own.again(ctx, e, now); err != nil {
 			return nil, err
 		}
@@ -80,7 +86,6 @@ func (v *Verifier) personal(ctx context.Context, token, issuer string) (*Identit
 		if _, ok := store.ParseSecret(token); !ok {
 			return nil, ErrMistyped // nothing is looked up for it
 		}
-		var err error
 		if e, err = v.own.personal(ctx, token, issuer, now); err != nil {
 			return nil, err
 		}

@@ -39,22 +39,33 @@ func (p *people) known(who *person) bool { return who.user.Source == "" || p.sou
 func (p *people) standing(ctx context.Context, id string, now time.Time) (*person, error) {
 	slot := &p.read[maphash.String(p.seed, id)%uint64(len(p.read))]
 	generation := p.db.Revocations().Generation()
-	if who := slot.Load(); who != nil && who.user.ID == id && who.generation == generation && fresh(who.read, now) {
-		if !p.known(who) {
-			return nil, ErrUserGone
-		}
-		return who, nil
+	last := slot.Load()
+	if last != nil && (last.user.ID != id || !fresh(last.read, now)) {
+		last = nil
+	}
+	if last != nil && last.generation == generation {
+		return p.stillKnown(last)
 	}
 	var user *store.User
 	err := p.db.View(ctx, func(r *store.Records) (err error) {
 		user, err = r.User(id)
 		return err
 	})
+	if last != nil && errors.Is(err, store.ErrUnavailable) {
+		return p.stillKnown(last) // as for clients: what has to do with this person is among the revocations
+	}
 	who, err := p.judge(user, err, now, generation)
 	if err != nil {
 		return nil, err
 	}
 	slot.Store(who)
+	return who, nil
+}
+
+func (p *people) stillKnown(who *person) (*person, error) {
+	if !p.known(who) {
+		return nil, ErrUserGone
+	}
 	return who, nil
 }
 

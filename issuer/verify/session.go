@@ -35,6 +35,9 @@ func (v *Verifier) Session(ctx context.Context, secret, issuer string) (*Identit
 		return nil, ErrSession
 	}
 	now := v.db.Now()
+	if v.outOfSight(now) {
+		return nil, ErrOutOfSight
+	}
 	key := opaqueKey(ofSession, secret, issuer)
 	e := v.cache.get(&key)
 	if e != nil {

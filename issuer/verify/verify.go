@@ -39,6 +39,14 @@ type Config struct {
 
 	// CacheSize is how many tokens are remembered, at least; a token takes less than 1 kB. Default: 65536.
 	CacheSize int
+
+	// Lag is how long at most other nodes' revocations may have been out of sight: after that nothing can be found out
+	// about any token, and running requests end. Default: 0, tokens are verified by what is known. It has no effect
+	// where no other node writes to the DB.
+	Lag time.Duration
+
+	// Counts count the verifications. Default: some of the verifier's own.
+	Counts *Counts
 }
 
 // Verifier tells whether tokens are good. Its methods may be called from any goroutine.
@@ -49,6 +57,8 @@ type Verifier struct {
 	header  atomic.Pointer[header] // of the last good token that was new: all that a key has signed have the same
 	watches watches
 	uses    uses
+	lag     time.Duration
+	counts  *Counts
 }
 
 // New makes a verifier. Somebody must call [Verifier.Run].
@@ -65,8 +75,13 @@ func New(config Config) *Verifier {
 	if config.CacheSize <= 0 {
 		config.CacheSize = defaultCacheSize
 	}
+	if config.Counts == nil {
+		config.Counts = new(Counts)
+	}
 	return &Verifier{
-		db: config.DB,
+		db:     config.DB,
+		lag:    config.Lag,
+		counts: config.Counts,
 		own: own{
 			keys:        config.Keys,
 			revocations: config.DB.Revocations(),
@@ -96,6 +111,7 @@ func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity,
 		return v.known(ctx, e, issuer, now)
 	}
 	e, err := v.first(ctx, token, issuer, now)
+	v.counts.add(Miss, err)
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +122,26 @@ func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity,
 
 // known returns who a token is that is remembered, if it is still good.
 func (v *Verifier) known(ctx context.Context, e *entry, issuer string, now time.Time) (*Identity, error) {
-	if e.Issuer != issuer {
-		return nil, ErrIssuer
-	}
-	if err := v.own.again(ctx, e, now); err != nil {
+	if err := v.again(ctx, e, issuer, now); err != nil {
+		v.counts.add(Hit, err)
 		return nil, err
 	}
+	v.counts.shard().n[Hit].Add(1)
 	return &e.Identity, nil
 }
+
+func (v *Verifier) again(ctx context.Context, e *entry, issuer string, now time.Time) error {
+	switch {
+	case e.Issuer != issuer:
+		return ErrIssuer
+	case v.outOfSight(now):
+		return ErrOutOfSight
+	}
+	return v.own.again(ctx, e, now)
+}
+
+// outOfSight tells whether other nodes' revocations have been so for longer than the config lets them.
+func (v *Verifier) outOfSight(now time.Time) bool { return v.lag > 0 && v.db.Behind(now) > v.lag }
 
 // first verifies a token that is not remembered. The issuer is chosen by what the token says, before the signature is
 // looked at; then only that issuer's keys and rules count.
@@ -133,8 +161,11 @@ func (v *Verifier) first(ctx context.Context, token, issuer string, now time.Tim
 	if !c.parse(t.payload) {
 		return nil, ErrMalformed
 	}
-	if c.issuer == "" || c.issuer != issuer {
+	switch {
+	case c.issuer == "" || c.issuer != issuer:
 		return nil, ErrIssuer
+	case v.outOfSight(now):
+		return nil, ErrOutOfSight
 	}
 	e, err := v.own.verify(ctx, &t, h, &c, now)
 	if err == nil && !known {
@@ -143,6 +174,9 @@ func (v *Verifier) first(ctx context.Context, token, issuer string, now time.Tim
 	}
 	return e, err
 }
+
+// Remembered is how many tokens are remembered. It looks at each of them.
+func (v *Verifier) Remembered() int { return v.cache.len() }
 
 // Run ends the requests of [Verifier.Watch] when their tokens end, lets go the memory of tokens that have expired, and
 // writes when personal access tokens and sessions were last used, until ctx is done.

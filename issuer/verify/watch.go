@@ -111,7 +111,12 @@ func (w *watch) release() {
 // second, which counts for those that have just begun.
 func (v *Verifier) cut(second bool) {
 	generation := v.own.revocations.Generation() // before the looks: what is revoked meanwhile is for the next one
-	v.watches.cut(v.own.lost, generation, v.db.Now(), second)
+	now := v.db.Now()
+	lost := v.own.lost
+	if v.outOfSight(now) {
+		lost = func(*Identity, bool, time.Time) error { return ErrCutOutOfSight }
+	}
+	v.watches.cut(lost, generation, now, second)
 }
 
 // cut ends those requests of which lost tells that their token is good no more.
