@@ -18,6 +18,15 @@ const (
 	maxLogoSide  = 4096     // pixels
 )
 
+// Check tells what is wrong with the name and the colour. It does not look at the logo; [New] does.
+func (b Brand) Check() error {
+	if err := checkBrandName(b.Name); err != nil || b.Color == "" {
+		return err
+	}
+	_, err := parseColor(b.Color)
+	return err
+}
+
 func checkBrandName(name string) error {
 	if utf8.RuneCountInString(name) > maxBrandName {
 		return fmt.Errorf("the name of the brand has more than %d characters", maxBrandName)

@@ -47,7 +47,7 @@ func clean(s string, limit int) string {
 		default:
 			marks = 0
 		}
-		if shown == limit {
+		if shown >= limit {
 			b.WriteRune('…')
 			break
 		}
@@ -70,5 +70,5 @@ func isBlank(r rune) bool {
 	case '\u115f', '\u1160', '\u3164', '\uffa0', '\u2800', '\ufffc', '\ufffd':
 		return true
 	}
-	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r) && r != '\ufe0f'
+	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }

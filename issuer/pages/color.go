@@ -97,19 +97,20 @@ func (c color) readable(towards color, wanted float64, backgrounds ...color) col
 // The backgrounds of the pages, as pages.css has them.
 var (
 	lightBackgrounds = []color{mustColor("#ffffff"), mustColor("#f4f6fa")}
-	darkBackgrounds  = []color{mustColor("#16181d"), mustColor("#22252c")}
+	darkBackgrounds  = []color{mustColor("#121418"), mustColor("#1d2026")}
 )
 
 // defaultColor is the brand's when nobody has chosen one.
 const defaultColor = "#0d47a1"
 
-// brandCSS is the rules that give the pages the color of the brand, in light and dark.
+// brandCSS is the rules that give the pages the color of the brand, in light and dark. A button has the color itself
+// in light; its edge is what makes it one to see.
 func brandCSS(brand color) string {
-	rules := func(towards color, backgrounds []color) string {
+	rules := func(button, towards color, backgrounds []color) string {
 		link := brand.readable(towards, contrastText, backgrounds...)
-		button := brand.readable(towards, contrastControl, backgrounds...)
 		return fmt.Sprintf("--accent:%s;--accent-hover:%s;--button:%s;--button-text:%s", link, link, button, textOn(button))
 	}
+	dark := brand.readable(white, contrastControl, darkBackgrounds...)
 	return fmt.Sprintf(":root{%s}\n@media (prefers-color-scheme:dark){:root{%s}}\n",
-		rules(black, lightBackgrounds), rules(white, darkBackgrounds))
+		rules(brand, black, lightBackgrounds), rules(dark, white, darkBackgrounds))
 }

@@ -18,7 +18,6 @@ func setHeaders(h http.Header, v View, language string) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
 // policy is the Content-Security-Policy of a page.

@@ -138,11 +138,12 @@ func parse(sources map[string]source, functions template.FuncMap) (map[string]*t
 				return nil, located(err, base, s.file)
 			}
 		}
-		page := root.Lookup("page")
-		if page == nil {
-			return nil, fmt.Errorf(`%s: it does not define "page"`, sources["base.html"].file)
+		for part, base := range map[string]string{"page": "base.html", "title": name + ".html", "main": name + ".html"} {
+			if root.Lookup(part) == nil {
+				return nil, fmt.Errorf("%s: it does not define %q", sources[base].file, part)
+			}
 		}
-		pages[name] = page
+		pages[name] = root.Lookup("page")
 	}
 	return pages, nil
 }
