@@ -30,8 +30,9 @@ import (
 //	    }
 //	    default_scopes <scope...>
 //	    grants         <grant...>
-//	    lifetime       <what> <duration>  # access_token, refresh_token, personal_access_token, authorization_code,
-//	                                      # device_code, session, session_idle
+//	    lifetime       <what> <duration>  # access_token, refresh_token, refresh_token_absolute, personal_access_token,
+//	                                      # authorization_code, device_code, session, session_idle
+//	    refresh_grace  <duration>
 //	    revocation_lag <duration> [refuse|allow]
 //	    client <id> {
 //	        secret        <secret>      # {env.*}, {file.*}, or itself: then only its hash is kept
@@ -43,9 +44,20 @@ import (
 //	        first_party
 //	        resource_server
 //	    }
+//	    user <name> {
+//	        ...                         # see parseUser
+//	    }
+//	    users <module> {                # htpasswd or http
+//	        ...
+//	    }
+//	    pages       <folder>
+//	    brand       [<name>] {
+//	        ...                         # see parseBrand
+//	    }
+//	    xsrf_cookie <name>
 //	}
 //
-// scope, lifetime and client may be repeated.
+// scope, lifetime, client, user and users may be repeated.
 func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var lifetimes Lifetimes
 	options := map[string]option{
@@ -56,16 +68,23 @@ func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"default_scopes": list(&c.DefaultScopes),
 		"grants":         list(&c.Grants),
 		"lifetime": lifetime(map[string]*caddy.Duration{
-			"access_token":          &lifetimes.AccessToken,
-			"refresh_token":         &lifetimes.RefreshToken,
-			"personal_access_token": &lifetimes.PersonalAccessToken,
-			"authorization_code":    &lifetimes.AuthorizationCode,
-			"device_code":           &lifetimes.DeviceCode,
-			"session":               &lifetimes.Session,
-			"session_idle":          &lifetimes.SessionIdle,
+			"access_token":           &lifetimes.AccessToken,
+			"refresh_token":          &lifetimes.RefreshToken,
+			"refresh_token_absolute": &lifetimes.RefreshTokenAbsolute,
+			"personal_access_token":  &lifetimes.PersonalAccessToken,
+			"authorization_code":     &lifetimes.AuthorizationCode,
+			"device_code":            &lifetimes.DeviceCode,
+			"session":                &lifetimes.Session,
+			"session_idle":           &lifetimes.SessionIdle,
 		}),
+		"refresh_grace":  duration(&c.RefreshGrace),
 		"revocation_lag": {parse: c.parseLag},
 		"client":         {parse: c.parseClient, many: true},
+		"user":           {parse: c.parseUser, many: true},
+		"users":          {parse: c.parseUsers, many: true},
+		"pages":          text(&c.Pages),
+		"brand":          {parse: c.parseBrand},
+		"xsrf_cookie":    text(&c.XSRFCookie),
 	}
 	for name, opt := range options {
 		parse := opt.parse
@@ -113,6 +132,14 @@ func (c *Issuer) check(d *caddyfile.Dispenser, scopes []Scope, clients []Client,
 		client.RedirectURIs = slices.DeleteFunc(slices.Clone(client.RedirectURIs), hasPlaceholder)
 		draft.clients = append(draft.clients, client.record())
 	}
+	for i := range c.Users {
+		hash := c.Users[i].PasswordHash
+		if hasPlaceholder(hash) {
+			hash = issuer.SomePasswordHash
+		}
+		draft.users = append(draft.users, c.Users[i].person(hash))
+	}
+	draft.Pages, draft.Brand = "", nil // the files are not here where a config is adapted for another machine
 	if err := issuer.Check(draft.issuerConfig()); err != nil {
 		return d.WrapErr(err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -44,10 +45,36 @@ type Issuer struct {
 	// Clients are kept here in the config; the API can't change them. Default: none.
 	Clients []Client `json:"clients,omitempty"`
 
+	// Users are the people who are kept here in the config; the API can't change them. They come first at sign-in, then
+	// the accounts in the storage, then UserSources. Default: none.
+	Users []User `json:"users,omitempty"`
+
+	// UserSourcesRaw is where people come from who have no account here: modules of the namespace passport.users, in the
+	// order in which they are asked. Default: none.
+	UserSourcesRaw []json.RawMessage `json:"user_sources,omitempty" caddy:"namespace=passport.users inline_key=module"`
+
+	// RefreshGrace is how long a refresh token that has been used gives its successor again, for the answer may have been
+	// lost. At most 10m. Default: 30s.
+	RefreshGrace caddy.Duration `json:"refresh_grace,omitempty"`
+
+	// Pages is a folder with templates, CSS and texts that take the place of ours, by the names of the files. Placeholders
+	// {env.*} and {file.*} are replaced. Default: none.
+	Pages string `json:"pages,omitempty"`
+
+	// Brand is what the pages look like. Default: no name, no logo, blue.
+	Brand *Brand `json:"brand,omitempty"`
+
+	// XSRFCookie is the name of the cookie from which the scripts of a page take what they send as X-XSRF-TOKEN: another
+	// one where an upstream on the same host has one of this name. Default: XSRF-TOKEN.
+	XSRFCookie string `json:"xsrf_cookie,omitempty"`
+
 	storage   Storage
 	key       *keys.Key      // from Keys.PrivateKey or Keys.PrivateKeyFile
 	clients   []store.Client // Clients, with their secrets hashed
 	clientIDs map[string]struct{}
+	users     []issuer.Person // Users, with their placeholders replaced
+	sources   []issuer.Source // UserSourcesRaw
+	people    *issuer.Directory
 }
 
 // Keys says how an issuer signs its tokens.
@@ -88,8 +115,12 @@ type Lifetimes struct {
 	// AccessToken is for access tokens, unless their client has its own. Default: 1h.
 	AccessToken caddy.Duration `json:"access_token,omitempty"`
 
-	// RefreshToken is for refresh tokens. Default: 30d.
+	// RefreshToken is for refresh tokens that are not used. Default: 30d.
 	RefreshToken caddy.Duration `json:"refresh_token,omitempty"`
+
+	// RefreshTokenAbsolute is for all that began with one sign-in, however often it is refreshed. Default: 365d, or
+	// RefreshToken where that is longer.
+	RefreshTokenAbsolute caddy.Duration `json:"refresh_token_absolute,omitempty"`
 
 	// PersonalAccessToken is for personal access tokens. Default: 180d.
 	PersonalAccessToken caddy.Duration `json:"personal_access_token,omitempty"`

@@ -162,7 +162,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 		return nil, err
 	}
 	r.verifier = verify.New(verify.Config{
-		Keys: r.ring, DB: r.db, Client: i.configured, Lag: i.config.RevocationLag.bound(),
+		Keys: r.ring, DB: r.db, Client: i.configured, UserKnown: i.userKnown, Lag: i.config.RevocationLag.bound(),
 	})
 	config := i.config.issuerConfig()
 	config.Name, config.Logger, config.Observer = i.name, i.logger, &observer{i.logger}

@@ -54,7 +54,7 @@ func (c *Issuer) provision(ctx caddy.Context) error {
 		c.clients = append(c.clients, client)
 		c.clientIDs[client.ID] = struct{}{}
 	}
-	return nil
+	return c.provisionPeople(ctx)
 }
 
 // load reads the private key that the config gives, nil if it gives none.

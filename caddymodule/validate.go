@@ -9,6 +9,7 @@ import (
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
+	"github.com/oauth2-passport/caddy-passport/issuer/pages"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -24,15 +25,21 @@ func (c *Issuer) issuerConfig() issuer.Config {
 		DefaultScopes: c.DefaultScopes,
 		Grants:        c.Grants,
 		Lifetimes: issuer.Lifetimes{
-			AccessToken:         time.Duration(c.Lifetimes.AccessToken),
-			RefreshToken:        time.Duration(c.Lifetimes.RefreshToken),
-			PersonalAccessToken: time.Duration(c.Lifetimes.PersonalAccessToken),
-			AuthorizationCode:   time.Duration(c.Lifetimes.AuthorizationCode),
-			DeviceCode:          time.Duration(c.Lifetimes.DeviceCode),
-			Session:             time.Duration(c.Lifetimes.Session),
-			SessionIdle:         time.Duration(c.Lifetimes.SessionIdle),
+			AccessToken:          time.Duration(c.Lifetimes.AccessToken),
+			RefreshToken:         time.Duration(c.Lifetimes.RefreshToken),
+			RefreshTokenAbsolute: time.Duration(c.Lifetimes.RefreshTokenAbsolute),
+			PersonalAccessToken:  time.Duration(c.Lifetimes.PersonalAccessToken),
+			AuthorizationCode:    time.Duration(c.Lifetimes.AuthorizationCode),
+			DeviceCode:           time.Duration(c.Lifetimes.DeviceCode),
+			Session:              time.Duration(c.Lifetimes.Session),
+			SessionIdle:          time.Duration(c.Lifetimes.SessionIdle),
 		},
-		Clients: c.clients,
+		Clients:      c.clients,
+		Users:        c.users,
+		Sources:      c.sources,
+		RefreshGrace: time.Duration(c.RefreshGrace),
+		Pages:        c.pagesConfig(),
+		XSRFCookie:   c.XSRFCookie,
 	}
 }
 
@@ -52,7 +59,14 @@ func (c *Issuer) validate(name string) error {
 			return fmt.Errorf("client %q: %w", c.Clients[i].ID, err)
 		}
 	}
-	return issuer.Check(c.issuerConfig())
+	if err := issuer.Check(c.issuerConfig()); err != nil {
+		return err
+	}
+	if c.Pages == "" && c.Brand == nil {
+		return nil
+	}
+	_, err := pages.New(c.pagesConfig())
+	return err
 }
 
 func (k *Keys) validate() error {

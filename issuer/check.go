@@ -7,10 +7,10 @@ import (
 )
 
 // Check answers the error that [New] would answer, when there are no database and keys yet: a configuration can be
-// looked at while another one runs on them.
+// looked at while another one runs on them. It does not look at the pages, which takes longer: [pages.New] does.
 func Check(c Config) error {
 	c.DB, c.Ring, c.Verifier = new(store.DB), new(keys.Ring), new(verify.Verifier) // New keeps them and asks nothing
-	c.Logger = nil
+	c.Logger, c.withoutPages = nil, true
 	_, err := New(c)
 	return err
 }

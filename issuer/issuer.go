@@ -69,6 +69,8 @@ type Config struct {
 
 	Observer Observer    // default: nobody is told
 	Logger   *zap.Logger // default: silence
+
+	withoutPages bool // to check the rest
 }
 
 // Lifetimes say how long what an issuer gives out is good.
@@ -127,6 +129,9 @@ func New(c Config) (*Issuer, error) {
 	if c.XSRFCookie == "" {
 		c.XSRFCookie = "XSRF-TOKEN"
 	}
+	if (&http.Cookie{Name: c.XSRFCookie}).Valid() != nil {
+		return nil, fmt.Errorf("xsrf_cookie: %q is no name of a cookie", c.XSRFCookie)
+	}
 	if err := c.Lifetimes.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -146,9 +151,11 @@ func New(c Config) (*Issuer, error) {
 	if err := i.setClients(c.Clients); err != nil {
 		return nil, err
 	}
-	var err error
-	if i.pages, err = pages.New(c.Pages); err != nil {
-		return nil, err
+	if !c.withoutPages {
+		var err error
+		if i.pages, err = pages.New(c.Pages); err != nil {
+			return nil, err
+		}
 	}
 	if err := i.setPeople(c.Users, c.Sources); err != nil {
 		return nil, err

@@ -144,8 +144,9 @@ func isOwnHash(hash string) bool {
 		params.KeyLength >= ownHash.KeyLength
 }
 
-// decoyHash is compared with where nobody has the name that was typed.
-const decoyHash = "$argon2id$v=19$m=19456,t=2,p=1$" +
+// SomePasswordHash is compared with where nobody has the name that was typed, and stands for a hash that is not known
+// yet.
+const SomePasswordHash = "$argon2id$v=19$m=19456,t=2,p=1$" +
 	"bm9ib2R5IGhhcyB0aGlzIQ$bm9ib2R5IGhhcyBhIHBhc3N3b3JkIHdpdGggdGhpcyE"
 
 // passwordLetters have no two that look alike.

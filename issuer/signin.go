@@ -267,7 +267,7 @@ func (a *attempt) forget(r *store.Records, u *store.User) error {
 type decoys struct{ seed maphash.Seed }
 
 func (d *decoys) hash(people *Directory, login string) string {
-	all := []string{decoyHash}
+	all := []string{SomePasswordHash}
 	for _, p := range people.persons {
 		all = append(all, p.PasswordHash)
 	}
