@@ -239,6 +239,9 @@ func (g *Gateway) Running() bool {
 	}
 }
 
+// PID is the process that runs.
+func (g *Gateway) PID() int { return g.cmd.Process.Pid }
+
 // Log is all that Caddy has written to its standard output and error.
 func (g *Gateway) Log() string { return g.log.String() }
 
