@@ -42,6 +42,8 @@ const maxAdminBody = 1 << 20
 //	POST   /passport/{issuer}/keys/rotate
 //	DELETE /passport/{issuer}/keys/{kid}
 //	POST   /passport/{issuer}/purge
+//	POST   /passport/{issuer}/backup                 to a file on Caddy's machine
+//	POST   /passport/{issuer}/restore                from one
 type adminAPI struct {
 	mux *http.ServeMux
 }
@@ -74,6 +76,8 @@ func (a *adminAPI) Provision(caddy.Context) error {
 		"POST /passport/{issuer}/keys/rotate":         withIssuer(rotateKeys),
 		"DELETE /passport/{issuer}/keys/{id}":         withIssuer(retireKey),
 		"POST /passport/{issuer}/purge":               withIssuer(purge),
+		"POST /passport/{issuer}/backup":              withIssuer(backUp),
+		"POST /passport/{issuer}/restore":             withIssuer(restore),
 	} {
 		a.mux.Handle(pattern, handle)
 	}

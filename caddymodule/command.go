@@ -31,7 +31,8 @@ Secrets are shown once, when they are made: only their hashes are kept.`,
 			addCommonFlags(cmd)
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(installCommand(), clientCommand(), tokenCommand(), keysCommand(), purgeCommand(), explainCommand())
+			cmd.AddCommand(installCommand(), clientCommand(), tokenCommand(), keysCommand(), purgeCommand(),
+				explainCommand(), backupCommand(), restoreCommand())
 		},
 	})
 }
@@ -129,7 +130,7 @@ func (a *admin) call(method, path string, body, answer any) error {
 	if err != nil {
 		// caddycmd keeps only the text of the error.
 		for _, fault := range []error{syscall.ECONNREFUSED, syscall.ENOENT} {
-			if strings.Contains(err.Error(), fault.Error()) {
+			if strings.Contains(err.Error(), "dial ") && strings.Contains(err.Error(), fault.Error()) {
 				return fmt.Errorf("nobody answers at the admin endpoint %s: %w Say --address when it listens elsewhere",
 					a.address, errNotRunning)
 			}

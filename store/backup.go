@@ -15,7 +15,8 @@ import (
 )
 
 // A backup is a text of lines, each a JSON object: a [BackupInfo], then one line for each record, then how many there
-// were and the SHA-256 of all lines before. It has no word of the engine that it comes from, so that any other takes it.
+// were and the SHA-256 of all lines before. It has no word of the engine that it comes from, so that any other takes
+// it.
 //
 //	{"format":"caddy-passport backup","version":1,"schema":2,"issuer":"default","created_at":"2026-11-22T10:00:00Z"}
 //	{"kind":"client","id":"01900000-…","record":{"id":"01900000-…","name":"Orders",…}}
@@ -54,8 +55,8 @@ type BackupFile interface {
 }
 
 // Backup writes all that an issuer needs to go on elsewhere to file: clients, people, consents, keys, and what has been
-// given out and ended. It is consistent, and nobody waits for it. The backup has private keys: whoever reads it can make
-// tokens.
+// given out and ended. It is consistent, and nobody waits for it. The backup has private keys: whoever reads it can
+// make tokens.
 func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 	info := BackupInfo{
 		Format: backupFormat, Version: backupVersion, Schema: SchemaVersion, Issuer: unescape(string(db.name)),

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// epoch is which generation of an issuer's records is in force. A restored backup is written beside it, as the next one,
-// and put in force by one transaction: whoever reads sees all of the one or all of the other.
+// epoch is which generation of an issuer's records is in force. A restored backup is written beside it, as the next
+// one, and put in force by one transaction: whoever reads sees all of the one or all of the other.
 //
 // Who shares the engine with other nodes reads it in each update. A node that has an engine for itself knows it.
 type epoch struct {
@@ -25,8 +25,8 @@ const kindEpoch = "epoch"
 // errRestoring is the answer to an update while a backup is restored.
 var errRestoring = fmt.Errorf("%w: a backup is being restored", ErrUnavailable)
 
-// prefix is that of the records of an epoch. The first is the issuer's name and a slash. A name has no exclamation mark,
-// see appendEscaped.
+// prefix is that of the records of an epoch. The first is the issuer's name and a slash. A name has no exclamation
+// mark, see appendEscaped.
 func (db *DB) prefix(number int) []byte {
 	p := append([]byte(nil), db.name...)
 	if number > 0 {

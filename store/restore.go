@@ -20,13 +20,13 @@ const (
 	maxRestoreBytes   = 256 << 10
 )
 
-// Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new reader
-// each time: it is checked to its end before anything is written. Until Restore returns, updates are answered with
-// [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second.
+// Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new
+// reader each time: it is checked to its end before anything is written. Until Restore returns, updates are answered
+// with [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second.
 //
-// Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens may
-// live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no code
-// or refresh token that was used, and what was given in the name of who is not in the backup ends.
+// Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens
+// may live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no
+// code or refresh token that was used, and what was given in the name of who is not in the backup ends.
 func (db *DB) Restore(ctx context.Context, backup func() (io.ReadCloser, error)) (BackupInfo, error) {
 	checked, err := db.readThrough(ctx, backup, func(*kind, string, []byte) error { return nil })
 	if err != nil {

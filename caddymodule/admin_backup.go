@@ -1,0 +1,90 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+// fileRequest names a file on the machine that Caddy runs on.
+type fileRequest struct {
+	File string `json:"file"` // an absolute path
+}
+
+// backUp writes a backup to a new file that only Caddy's own user may read: it has private keys.
+func backUp(r *http.Request, i *running) (any, error) {
+	path, err := fileOf(r)
+	if err != nil {
+		return nil, err
+	}
+	info, err := writeBackup(r.Context(), i.db, path)
+	if err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+func writeBackup(ctx context.Context, db *store.DB, path string) (info store.BackupInfo, err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return info, statusError{http.StatusConflict, fmt.Errorf("%s exists already: name a new file", path)}
+	}
+	if err != nil {
+		return info, err
+	}
+	defer func() {
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, os.Remove(path)) // half a backup is none
+		}
+	}()
+	if info, err = db.Backup(ctx, file); err != nil {
+		return info, err
+	}
+	if err = file.Sync(); err != nil {
+		return info, err
+	}
+	return info, syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the name of a new file last.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// restore puts the records of a backup in the place of those that are there.
+func restore(r *http.Request, i *running) (any, error) {
+	path, err := fileOf(r)
+	if err != nil {
+		return nil, err
+	}
+	info, err := i.db.Restore(r.Context(), func() (io.ReadCloser, error) { return os.Open(path) })
+	switch {
+	case errors.Is(err, store.ErrRestoring):
+		return nil, statusError{http.StatusConflict, err}
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return info, nil
+}
+
+func fileOf(r *http.Request) (string, error) {
+	var request fileRequest
+	if err := readBody(r, &request); err != nil {
+		return "", err
+	}
+	if !filepath.IsAbs(request.File) {
+		return "", fmt.Errorf("file: %q is no absolute path", request.File)
+	}
+	return filepath.Clean(request.File), nil
+}
