@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -22,6 +25,9 @@ type tokenView struct {
 	IssuedAt  int64    `json:"iat"`
 	ExpiresAt int64    `json:"exp"`
 	RevokedAt int64    `json:"revoked_at,omitempty"`
+	KeyID     string   `json:"kid,omitempty"`
+	Active    bool     `json:"active"`
+	Reason    string   `json:"reason,omitempty"` // why it is not
 }
 
 type tokenList struct {
@@ -57,9 +63,10 @@ const (
 	maxTokens     = 10_000
 )
 
-func tokenViewOf(t store.Token) tokenView {
+// tokenViewOf is the view of a token's record, with what becomes of who sends the token now.
+func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, error) {
 	v := tokenView{
-		ID: t.ID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Scope: strings.Join(t.Scopes, " "),
+		ID: t.ID, KeyID: t.KeyID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Scope: strings.Join(t.Scopes, " "),
 		Audience: t.Audience, IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
 	}
 	if v.Subject == "" {
@@ -68,7 +75,15 @@ func tokenViewOf(t store.Token) tokenView {
 	if !t.RevokedAt.IsZero() {
 		v.RevokedAt = t.RevokedAt.Unix()
 	}
-	return v
+	refused := i.verifier.Recorded(ctx, &t)
+	why, ok := errors.AsType[*verify.Error](refused)
+	if refused != nil && !ok {
+		return v, refused
+	}
+	if v.Active = refused == nil; !v.Active {
+		v.Reason = why.Description
+	}
+	return v, nil
 }
 
 func listTokens(r *http.Request, i *running) (any, error) {
@@ -89,7 +104,11 @@ func listTokens(r *http.Request, i *running) (any, error) {
 	}
 	answer := tokenList{Tokens: make([]tokenView, 0, len(tokens)), More: len(tokens) > limit}
 	for _, t := range tokens[:min(limit, len(tokens))] {
-		answer.Tokens = append(answer.Tokens, tokenViewOf(t))
+		v, err := tokenViewOf(r.Context(), i, t)
+		if err != nil {
+			return nil, err
+		}
+		answer.Tokens = append(answer.Tokens, v)
 	}
 	return answer, nil
 }
@@ -99,7 +118,7 @@ func showToken(r *http.Request, i *running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenViewOf(*t), nil
+	return tokenViewOf(r.Context(), i, *t)
 }
 
 func revokeToken(r *http.Request, i *running) (any, error) {
@@ -117,7 +136,10 @@ func inspectToken(r *http.Request, i *running) (any, error) {
 	}
 	answer := inspection{Active: found.Active, Reason: found.Reason, Claims: found.Claims}
 	if found.Record != nil {
-		v := tokenViewOf(*found.Record)
+		v, err := tokenViewOf(r.Context(), i, *found.Record)
+		if err != nil {
+			return nil, err
+		}
 		answer.Token = &v
 	}
 	return answer, nil

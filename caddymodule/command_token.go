@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 func tokenCommand() *cobra.Command {
@@ -132,11 +135,20 @@ func readToken(r io.Reader) (string, error) {
 	return line, nil
 }
 
+// states are the reasons for which a token is refused, as a list has them.
+var states = map[string]string{
+	verify.ErrRevoked.Description:    "revoked",
+	verify.ErrKeyRetired.Description: "key retired",
+	verify.ErrClientGone.Description: "client gone",
+	verify.ErrUserGone.Description:   "user gone",
+	verify.ErrExpired.Description:    "expired",
+}
+
 func (t tokenView) state() string {
-	if t.RevokedAt != 0 {
-		return "revoked"
+	if t.Active {
+		return "good"
 	}
-	return "good"
+	return cmp.Or(states[t.Reason], t.Reason, "refused")
 }
 
 func (t tokenView) write(w io.Writer) {

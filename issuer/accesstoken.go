@@ -34,8 +34,13 @@ func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
 		audience = i.defaultAudience(m.issuer, m.scopes)
 	}
 	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
+	keyID := ""
+	if key := i.ring.Current(); key != nil {
+		keyID = key.ID()
+	}
 	t := &store.Token{
 		ID:        store.NewID(now),
+		KeyID:     keyID,
 		ClientID:  m.client.ID,
 		Issuer:    m.issuer,
 		Scopes:    m.scopes,
@@ -54,7 +59,7 @@ func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
 // give signs the token of a record that is on disk, and tells of it. When it fails, the record stays behind: nobody has
 // the token that belongs to it.
 func (i *Issuer) give(ctx context.Context, m mandate, t *store.Token) (*issued, error) {
-	key := i.ring.Current()
+	key := i.ring.Key(t.KeyID)
 	if key == nil {
 		return nil, errors.New("there is no key to sign with")
 	}

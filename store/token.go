@@ -17,6 +17,7 @@ type Token struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
 
+	KeyID    string `json:"kid,omitempty"`       // of the key that signs it; empty: it is no JWT
 	Grant    string `json:"grant,omitempty"`     // the name of the grant that gave it, such as "authorization_code"
 	FamilyID string `json:"family_id,omitempty"` // the [Family] that it belongs to; the claim `grant_id` of a JWT
 

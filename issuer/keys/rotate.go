@@ -24,6 +24,15 @@ func (e *TooEarlyError) Error() string {
 		PublishedBefore, e.Until.UTC().Format(time.RFC3339))
 }
 
+// unknownKeyError is the answer to who names a key that there is not. It is a [store.ErrNotFound].
+type unknownKeyError string
+
+func (e unknownKeyError) Error() string {
+	return fmt.Sprintf("there is no key %q: look at the list of keys", string(e))
+}
+
+func (unknownKeyError) Is(target error) bool { return target == store.ErrNotFound }
+
 // Rotate lets the next key sign, makes a new next one and retires the one that signed, which verifies until its last
 // token is over. It answers a [TooEarlyError] when the next key is too young, so that nobody is made to verify with a
 // key that has not been seen yet; force overrides that. It answers [ErrGivenKey] when the configuration gives the key.
@@ -51,7 +60,7 @@ func (r *Ring) Retire(ctx context.Context, kid string) error {
 			found = found || k.ID == kid
 		}
 		if !found {
-			return fmt.Errorf("there is no key %q: %w", kid, store.ErrNotFound)
+			return unknownKeyError(kid)
 		}
 		if err := c.rec.DeleteKey(kid); err != nil {
 			return err
