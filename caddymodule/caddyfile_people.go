@@ -2,6 +2,9 @@ package caddymodule
 
 import (
 	"errors"
+	"os"
+	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -91,7 +94,7 @@ func (c *Issuer) parseBrand(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	err := parseBlock(d, "brand", map[string]option{"logo": text(&c.Brand.Logo), "color": text(&c.Brand.Color)})
+	err := parseBlock(d, "brand", map[string]option{"logo": text(&c.Brand.Logo), "color": {parse: c.Brand.parseColor}})
 	if err != nil {
 		return err
 	}
@@ -100,6 +103,37 @@ func (c *Issuer) parseBrand(d *caddyfile.Dispenser) error {
 		return d.Errf("brand: %w", err)
 	}
 	return nil
+}
+
+// commentedColor is a colour that the Caddyfile takes for a comment.
+var commentedColor = regexp.MustCompile(`^\s*color\s+(#[0-9A-Fa-f]{3,6})\s*$`)
+
+// parseColor reads a colour. Without quotation marks it is a comment to Caddy, for it begins with #. Everybody writes it
+// so; then it is read from the line itself, where the file is at hand.
+func (b *Brand) parseColor(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() > 0 {
+		return parseText(d, &b.Color)
+	}
+	if found := commentedColor.FindStringSubmatch(lineOf(d.File(), d.Line())); found != nil {
+		b.Color = found[1]
+		return nil
+	}
+	return d.Err(`there is no color: put it into quotation marks, as in color "#0a5", for # begins a comment`)
+}
+
+// lineOf is a line of a file; empty when it cannot be read.
+func lineOf(file string, number int) string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		if n++; n == number {
+			return line
+		}
+	}
+	return ""
 }
 
 // sourceName reads the name by which the people of a source are kept.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,8 @@ func TestAdapt(t *testing.T) {
 	t.Setenv("LEGACY_PASSWORD", "the password of the upstream")
 	t.Setenv("ORDERS_SECRET", "an-environment-variable-of-40-characters")
 	t.Setenv("PASSPORT_ENCRYPTION_KEY", "000102030405060708090a0b0c0d0e0f")
+	t.Setenv("DEMO_HASH", "$2y$10$abcdefghijklmnopqrstuuNZ0dSSb8jwhQAN8MaSPP0Er7PqVRe6e")
+	t.Setenv("PASSPORT_CA_FILE", newCertificate(t))
 	key := newKey(t)
 	t.Setenv("PASSPORT_PRIVATE_KEY", string(key))
 	t.Setenv("PASSPORT_PRIVATE_KEY_FILE", filepath.Join(t.TempDir(), "key.pem"))
@@ -97,6 +100,10 @@ func TestErrorsNameNoSecret(t *testing.T) {
 		"bad key":               "keys {\n\t\t\tprivate_key " + secret + "\n\t\t}",
 		"bad encryption key":    "storage badger {\n\t\t\tencryption_key " + secret + "0\n\t\t}",
 		"surplus after secret":  "client a {\n\t\t\tsecret x " + secret + "\n\t\t}",
+		"password of a user":    "user a {\n\t\t\tpassword " + secret + "\n\t\t}",
+		"password for a hash":   "user a {\n\t\t\tpassword_hash " + secret + "\n\t\t}",
+		"header of a source":    "users http https://a {\n\t\t\theader Host " + secret + "\n\t\t}",
+		"user of a source":      "users http https://a:" + secret + "@b",
 		"client without a name": "client {\n\t\t\tsecret " + secret + "\n\t\t}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,6 +118,22 @@ func TestErrorsNameNoSecret(t *testing.T) {
 				t.Errorf("the error has the secret: %v", err)
 			}
 		})
+	}
+}
+
+// TestColorWithoutQuotationMarks: to Caddy it is a comment, but not to who writes it.
+func TestColorWithoutQuotationMarks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	input := []byte("{\n\tpassport {\n\t\tbrand \"Orders\" {\n\t\t\tcolor #0a5\n\t\t}\n\t}\n}\n")
+	if err := os.WriteFile(file, input, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(input, map[string]any{"filename": file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(adapted, []byte(`"color":"#0a5"`)) {
+		t.Errorf("adapted to %s", adapted)
 	}
 }
 
@@ -187,4 +210,24 @@ func compare(t *testing.T, file, got string) {
 	if got != string(want) {
 		t.Errorf("%s\ngot:\n%s\nwant:\n%s", file, got, want)
 	}
+}
+
+// newCertificate makes a certificate of an authority, and returns its file.
+func newCertificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
