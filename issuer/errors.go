@@ -54,9 +54,7 @@ func (e *Error) about(before, name, after string) *Error {
 // says otherwise; 404, 405, 413 and 503 are those of HTTP (RFC 9110), with a body that OAuth clients understand.
 var (
 	errNoSuchEndpoint = newError(http.StatusNotFound, "not_found", "There is no such endpoint.")
-	errResponseType   = newError(http.StatusBadRequest, "unsupported_response_type",
-		"This issuer has no response type: clients get their tokens at the token endpoint.")
-	errMethod = newError(http.StatusMethodNotAllowed, "invalid_request",
+	errMethod         = newError(http.StatusMethodNotAllowed, "invalid_request",
 		"The endpoint does not take this method.")
 	errTooLarge = newError(http.StatusRequestEntityTooLarge, "invalid_request", "The request is too large.")
 
@@ -121,6 +119,27 @@ var (
 	errScopeNotGranted = newError(http.StatusBadRequest, "invalid_scope",
 		"The scope is more than was granted, or than the user and the client may have by now.")
 
+	// RFC 6749 §4.1.2.1, RFC 7636 §4.4.1: what a client is told by the redirect
+	errResponseType        = newError(http.StatusBadRequest, "unsupported_response_type", "The response type is off.")
+	errResponseTypeMissing = newError(http.StatusBadRequest, "invalid_request", "The parameter response_type is missing.")
+	errResponseTypeRefused = newError(http.StatusBadRequest, "unauthorized_client",
+		"The client is not allowed to use this response type.")
+	errResponseMode = newError(http.StatusBadRequest, "invalid_request", "The response mode is not supported.")
+	errNoChallenge  = newError(http.StatusBadRequest, "invalid_request",
+		"PKCE is required: the parameter code_challenge is missing.")
+	errChallenge = newError(http.StatusBadRequest, "invalid_request",
+		"The code_challenge has to be the base64url of a SHA-256, with code_challenge_method=S256.")
+	errPrompt = newError(http.StatusBadRequest, "invalid_request", "The prompt is unknown, or goes with no other.")
+	errMaxAge = newError(http.StatusBadRequest, "invalid_request", "The max_age is no number of seconds.")
+	errDenied = newError(http.StatusForbidden, "access_denied", "The user has denied the request.")
+
+	// OpenID Connect Core 1.0 §3.1.2.6: what prompt=none answers where a page would be shown
+	errLoginRequired   = newError(http.StatusForbidden, "login_required", "The user has to sign in.")
+	errConsentRequired = newError(http.StatusForbidden, "consent_required", "The user has to consent.")
+
+	// Only pages of this origin, with the token of their form, act for who is signed in.
+	errForged = newError(http.StatusForbidden, "access_denied", "The request comes from elsewhere, or its form is too old.")
+
 	// RFC 8707 §2
 	errTarget = newError(http.StatusBadRequest, "invalid_target", "The resource is unknown.")
 
@@ -130,7 +149,10 @@ var (
 		"The service is not available at the moment. Try again.")
 )
 
-const retryAfterSeconds = 5
+const (
+	retryAfterSeconds = 5
+	retryAfter        = retryAfterSeconds * time.Second
+)
 
 // writeError answers with e. It is the only one who writes a fault.
 func writeError(w http.ResponseWriter, r *http.Request, e *Error) {

@@ -130,7 +130,16 @@ func readBody(w http.ResponseWriter, r *http.Request) (string, *Error) {
 // parseForm reads application/x-www-form-urlencoded, strictly: what is malformed is an error, for two readers of the
 // same request must not understand it differently.
 func parseForm(body string) (form, *Error) {
-	f := make(form, 0, 8)
+	f, twice, err := parseParams(body)
+	if err == nil && len(twice) > 0 {
+		return nil, errTwice
+	}
+	return f, err
+}
+
+// parseParams is parseForm for who has to know which parameters came twice; the first of each is in the form.
+func parseParams(body string) (f form, twice []string, fault *Error) {
+	f = make(form, 0, 8)
 	for pair := range strings.SplitSeq(body, "&") {
 		if pair == "" {
 			continue
@@ -140,22 +149,24 @@ func parseForm(body string) (form, *Error) {
 		value, valueOK := unescape(value)
 		switch {
 		case !nameOK, !valueOK, name == "", len(f) == maxParams:
-			return nil, errFormMalformed
+			return nil, nil, errFormMalformed
 		case len(name) > maxValue, len(value) > maxValue:
-			return nil, errTooLong
+			return nil, nil, errTooLong
 		case !isText(name), !isText(value):
-			return nil, errCharacters
+			return nil, nil, errCharacters
 		}
-		if !repeatable(name) {
-			for i := range f {
-				if f[i].name == name {
-					return nil, errTwice
-				}
-			}
+		if !repeatable(name) && f.has(name) {
+			twice = append(twice, name)
+			continue
 		}
 		f = append(f, param{name, value})
 	}
-	return f, nil
+	return f, twice, nil
+}
+
+// has tells whether a parameter is there.
+func (f form) has(name string) bool {
+	return slices.ContainsFunc(f, func(p param) bool { return p.name == name })
 }
 
 // unescape undoes the form encoding; false for a percent sign without two hexadecimal digits.

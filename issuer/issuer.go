@@ -291,7 +291,14 @@ var metadataRoute = &route{get: (*endpoints).metadata, cross: true}
 // routes is the one table of the endpoints below the prefix.
 var routes = []*route{
 	{path: "/token", post: (*endpoints).token, cross: true},
-	{path: "/authorize", get: (*endpoints).authorize, post: (*endpoints).authorize},
+	{
+		path: "/authorize", get: (*endpoints).authorize, post: (*endpoints).authorizePost,
+		del: (*endpoints).authorizeDelete,
+	},
+	{path: "/login", get: (*endpoints).loginPage, post: (*endpoints).login},
+	{path: "/logout", get: (*endpoints).logoutPage, post: (*endpoints).logout},
+	{path: "/device/code", post: (*endpoints).deviceCode, cross: true},
+	{path: "/device", get: (*endpoints).devicePage, post: (*endpoints).device},
 	{path: "/revoke", post: (*endpoints).revoke, cross: true},
 	{path: "/introspect", post: (*endpoints).introspect},
 	{path: "/jwks", get: (*endpoints).jwks, cross: true},

@@ -22,9 +22,9 @@ func (e *endpoints) metadata(w http.ResponseWriter, r *http.Request) {
 	writeDocument(w, r, "application/json", doc.body, doc.etag)
 }
 
-// renderMetadata states what is on, and nothing else (RFC 8414 §2). authorization_endpoint is there although no grant
+// renderMetadata states what is on, and nothing else (RFC 8414 §2). authorization_endpoint is there also when no grant
 // uses it: clients of MCP take no metadata without (the TypeScript SDK refuses it whole). That nothing can be asked for
-// there, response_types_supported says, which is empty. grant_types_supported is there when empty, for without it
+// there, response_types_supported says, which is empty then. grant_types_supported is there when empty, for without it
 // clients would assume authorization_code and implicit.
 func (e *endpoints) renderMetadata(identifier string) []byte {
 	base := origin(identifier) + e.prefix
@@ -54,14 +54,39 @@ func (e *endpoints) renderMetadata(identifier string) []byte {
 	b = appendList(b, "introspection_endpoint_auth_methods_supported", secrets)
 	b = appendMember(b, "jwks_uri", base+"/jwks")
 	b = appendList(b, "grant_types_supported", grantTypes)
-	b = appendList(b, "response_types_supported", nil)
-	if e.on(authorizationCode.name) {
-		b = appendList(b, "code_challenge_methods_supported", []string{"S256"}) // RFC 7636 §4.2; plain protects nobody
+	b = e.appendAuthorization(b)
+	if e.on(deviceCode.name) {
+		b = appendMember(b, "device_authorization_endpoint", base+"/device/code") // RFC 8628 §4
 	}
 	if len(scopeNames) > 0 { // §3.2: a list without elements is left out
 		b = appendList(b, "scopes_supported", scopeNames)
 	}
 	return append(b, "}\n"...)
+}
+
+// appendAuthorization states what can be asked for at the authorization endpoint.
+func (e *endpoints) appendAuthorization(b []byte) []byte {
+	var types, modes []string
+	if e.on(authorizationCode.name) {
+		types, modes = []string{responseCode}, []string{modeQuery, modeFormPost}
+	}
+	if e.on(implicit.name) {
+		types, modes = append(types, responseToken), append(modes, modeFragment)
+		if len(modes) == 1 {
+			modes = append(modes, modeFormPost)
+		}
+	}
+	b = appendList(b, "response_types_supported", types)
+	if len(types) == 0 {
+		return b
+	}
+	b = appendList(b, "response_modes_supported", modes)
+	b = appendList(b, "prompt_values_supported", []string{"none", "login", "consent"})
+	b = append(appendName(b, "authorization_response_iss_parameter_supported"), "true"...) // RFC 9207 §3
+	if e.on(authorizationCode.name) {
+		b = appendList(b, "code_challenge_methods_supported", []string{"S256"}) // RFC 7636 §4.2; plain protects nobody
+	}
+	return b
 }
 
 // documents remembers metadata by issuer identifier. Callers can make up hosts, so that it is bounded as those are.

@@ -46,13 +46,17 @@ const (
 	RefreshTokenReused    EventType = "refresh_token_reused"
 	CodeReused            EventType = "code_reused" // which ended what its first use gave
 
-	ClientRefused EventType = "client_refused" // authentication failed, at an endpoint that gives no tokens
-	ClientCreated EventType = "client_created"
-	ClientUpdated EventType = "client_updated"
-	ClientDeleted EventType = "client_deleted"
-	SecretRotated EventType = "client_secret_rotated"
-	KeyRotated    EventType = "key_rotated"
-	KeyRetired    EventType = "key_retired"
+	ClientRefused        EventType = "client_refused" // authentication failed, at an endpoint that gives no tokens
+	ClientCreated        EventType = "client_created"
+	ClientUpdated        EventType = "client_updated"
+	ClientDeleted        EventType = "client_deleted"
+	SecretRotated        EventType = "client_secret_rotated"
+	AuthorizationGranted EventType = "authorization_granted" // a person lets a client act in its name
+	AuthorizationRefused EventType = "authorization_refused" // Error says why
+	SignedOut            EventType = "signed_out"
+
+	KeyRotated EventType = "key_rotated"
+	KeyRetired EventType = "key_retired"
 
 	SignInSucceeded EventType = "sign_in_succeeded"
 	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty when nobody has the name

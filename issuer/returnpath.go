@@ -13,7 +13,7 @@ const maxReturn = 2 * maxBody
 // not lead anywhere else, whatever reading of it the browser prefers (WHATWG URL: a backslash is a slash, tabs and line
 // feeds are dropped, // begins a host).
 func isOwnPath(s string) bool {
-	if !strings.HasPrefix(s, "/") || len(s) > maxReturn {
+	if !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || len(s) > maxReturn {
 		return false
 	}
 	for i := range len(s) {

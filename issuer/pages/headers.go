@@ -24,6 +24,10 @@ func setHeaders(h http.Header, v View, language string) {
 func policy(v View) string {
 	forms := "'self'"
 	switch v := v.(type) {
+	case Login:
+		if source := formSource(v.RedirectURI); source != "" {
+			forms += " " + source
+		}
 	case Consent:
 		// Chromium holds the redirect that answers a form against form-action too.
 		if source := formSource(v.RedirectURI); source != "" {

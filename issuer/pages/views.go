@@ -36,6 +36,7 @@ type Login struct {
 	Return       string // where to go then, sent along as `return`; empty: nowhere in particular
 	Username     string // what was typed before, or login_hint
 	Client       string // the name of the app that asks; empty: none
+	RedirectURI  string // where the app's answer goes, which may come at once: the page's policy lets it; empty: nowhere
 	Fault        LoginFault
 	RetryAfter   time.Duration // with LoginTooMany
 }
