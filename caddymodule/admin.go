@@ -35,7 +35,10 @@ const maxAdminBody = 1 << 20
 //	GET    /passport/{issuer}/clients                POST makes one, and answers its secret once
 //	GET    /passport/{issuer}/clients/{id}           PATCH changes it, DELETE removes it
 //	POST   /passport/{issuer}/clients/{id}/secret    a new secret
-//	GET    /passport/{issuer}/tokens                 ?client_id=…&limit=…
+//	GET    /passport/{issuer}/users                  ?limit=…; POST makes an account
+//	GET    /passport/{issuer}/users/{id}             name or ID; PATCH changes, DELETE removes
+//	POST   /passport/{issuer}/users/{id}/password    a new password
+//	GET    /passport/{issuer}/tokens                 ?client_id=…&user=…&limit=…; POST makes a personal access token
 //	GET    /passport/{issuer}/tokens/{jti}           DELETE revokes it
 //	POST   /passport/{issuer}/tokens/inspect
 //	GET    /passport/{issuer}/keys
@@ -68,7 +71,14 @@ func (a *adminAPI) Provision(caddy.Context) error {
 		"PATCH /passport/{issuer}/clients/{id}":       withIssuer(updateClient),
 		"DELETE /passport/{issuer}/clients/{id}":      withIssuer(deleteClient),
 		"POST /passport/{issuer}/clients/{id}/secret": withIssuer(rotateClientSecret),
+		"GET /passport/{issuer}/users":                withIssuer(listUsers),
+		"POST /passport/{issuer}/users":               withIssuer(createUser),
+		"GET /passport/{issuer}/users/{id}":           withIssuer(showUser),
+		"PATCH /passport/{issuer}/users/{id}":         withIssuer(updateUser),
+		"DELETE /passport/{issuer}/users/{id}":        withIssuer(deleteUser),
+		"POST /passport/{issuer}/users/{id}/password": withIssuer(setPassword),
 		"GET /passport/{issuer}/tokens":               withIssuer(listTokens),
+		"POST /passport/{issuer}/tokens":              withIssuer(createToken),
 		"GET /passport/{issuer}/tokens/{id}":          withIssuer(showToken),
 		"DELETE /passport/{issuer}/tokens/{id}":       withIssuer(revokeToken),
 		"POST /passport/{issuer}/tokens/inspect":      withIssuer(inspectToken),
@@ -170,9 +180,10 @@ func adminStatus(err error) int {
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, issuer.ErrUnknownClient),
-		errors.Is(err, issuer.ErrUnknownToken):
+		errors.Is(err, issuer.ErrUnknownToken), errors.Is(err, issuer.ErrUnknownUser):
 		return http.StatusNotFound
 	case errors.Is(err, issuer.ErrConfiguredClient), errors.Is(err, issuer.ErrPublicClient),
+		errors.Is(err, issuer.ErrUserTaken), errors.Is(err, issuer.ErrUserElsewhere), errors.Is(err, issuer.ErrTwoUsers),
 		errors.Is(err, keys.ErrGivenKey):
 		return http.StatusConflict
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):

@@ -93,7 +93,15 @@ func createClient(r *http.Request, i *running) (any, error) {
 	if change.Disabled != nil {
 		return nil, errors.New("disabled: a new client is not; update it later")
 	}
-	info, secret, err := i.issuer.CreateClient(r.Context(), change.client())
+	c := change.client()
+	if c.UserID != "" {
+		owner, err := i.issuer.User(r.Context(), c.UserID)
+		if err != nil {
+			return nil, err
+		}
+		c.UserID = owner.ID
+	}
+	info, secret, err := i.issuer.CreateClient(r.Context(), c)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ type tokenView struct {
 	ClientID  string   `json:"client_id"`
 	Subject   string   `json:"sub"`
 	Issuer    string   `json:"iss,omitempty"`
+	Name      string   `json:"name,omitempty"` // of a personal access token
 	Scope     string   `json:"scope"`
 	Audience  []string `json:"aud"`
 	IssuedAt  int64    `json:"iat"`
@@ -72,6 +72,7 @@ func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, err
 	if v.Subject == "" {
 		v.Subject = t.ClientID // RFC 9068 §2.2: the client acts for itself
 	}
+	v.Name = t.Name
 	if !t.RevokedAt.IsZero() {
 		v.RevokedAt = t.RevokedAt.Unix()
 	}
@@ -88,16 +89,16 @@ func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, err
 
 func listTokens(r *http.Request, i *running) (any, error) {
 	query := r.URL.Query()
-	limit := defaultTokens
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxTokens {
-			return nil, fmt.Errorf("limit %q is no number from 1 to %d", text, maxTokens)
-		}
-		limit = n
+	limit, err := limitOf(r)
+	if err != nil {
+		return nil, err
+	}
+	user, err := i.userID(r, query.Get("user"))
+	if err != nil {
+		return nil, err
 	}
 	tokens, err := i.issuer.Tokens(r.Context(), issuer.TokenFilter{
-		ClientID: query.Get("client_id"), After: query.Get("after"), Limit: limit + 1,
+		ClientID: query.Get("client_id"), UserID: user, After: query.Get("after"), Limit: limit + 1,
 	})
 	if err != nil {
 		return nil, err

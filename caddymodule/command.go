@@ -21,7 +21,7 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "passport",
 		Usage: "<noun> <verb>",
-		Short: "Manages the OAuth 2.0 issuers: clients, tokens, keys",
+		Short: "Manages the OAuth 2.0 issuers: clients, users, tokens, keys",
 		Long: `
 Manages the OAuth 2.0 issuers of a running Caddy through its admin endpoint, which is
 localhost:2019 unless --address, or the config of --config, says otherwise.
@@ -31,7 +31,7 @@ Secrets are shown once, when they are made: only their hashes are kept.`,
 			addCommonFlags(cmd)
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(installCommand(), clientCommand(), tokenCommand(), keysCommand(), purgeCommand(),
+			cmd.AddCommand(installCommand(), clientCommand(), userCommand(), tokenCommand(), keysCommand(), purgeCommand(),
 				explainCommand(), backupCommand(), restoreCommand())
 		},
 	})

@@ -10,14 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 func tokenCommand() *cobra.Command {
-	return nounCommand("token", "Shows and revokes access tokens",
-		tokenListCommand(), tokenShowCommand(), tokenRevokeCommand(), tokenInspectCommand())
+	return nounCommand("token", "Shows and revokes access tokens, makes personal ones",
+		tokenCreateCommand(), tokenListCommand(), tokenShowCommand(), tokenRevokeCommand(), tokenInspectCommand())
 }
 
 func tokenListCommand() *cobra.Command {
@@ -36,6 +37,9 @@ func tokenListCommand() *cobra.Command {
 			if client != "" {
 				query.Set("client_id", client)
 			}
+			if user, _ := cmd.Flags().GetString("user"); user != "" {
+				query.Set("user", user)
+			}
 			var answer tokenList
 			if err := a.call(http.MethodGet, a.path("tokens")+"?"+query.Encode(), nil, &answer); err != nil {
 				return err
@@ -50,13 +54,57 @@ func tokenListCommand() *cobra.Command {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.ClientID, dash(t.Scope), moment(t.ExpiresAt), t.state())
 				}
 				if answer.More {
-					fmt.Fprintf(w, "More than %d: narrow the list by --client, or raise --limit.\n", len(answer.Tokens))
+					fmt.Fprintf(w, "More than %d: narrow the list by --client or --user, or raise --limit.\n", len(answer.Tokens))
 				}
 			})
 		},
 	}
 	cmd.Flags().String("client", "", "Only tokens of this client")
+	cmd.Flags().String("user", "", "Only tokens in the name of this person (name or ID)")
 	cmd.Flags().Int("limit", 100, "How many at the most")
+	return cmd
+}
+
+func tokenCreateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "create --user NAME --name LABEL",
+		Short:   "Makes a personal access token and shows it, once",
+		Example: `  caddy passport token create --user ann --name "Ann's script" --scopes "read"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := adminOf(cmd)
+			if err != nil {
+				return err
+			}
+			var request newTokenRequest
+			request.User, _ = cmd.Flags().GetString("user")
+			request.Name, _ = cmd.Flags().GetString("name")
+			if request.User == "" || request.Name == "" {
+				return fmt.Errorf("a personal access token needs a person, --user, and a name that tells it from others, --name")
+			}
+			scopes, _ := cmd.Flags().GetStringArray("scopes")
+			request.Scope = strings.Join(items(scopes), " ")
+			if text, _ := cmd.Flags().GetString("lifetime"); text != "" {
+				lifetime, err := caddy.ParseDuration(text)
+				if err != nil || lifetime < time.Second {
+					return fmt.Errorf("--lifetime %q is no duration: write 12h or 30d", text)
+				}
+				request.ExpiresIn = int64(lifetime / time.Second)
+			}
+			var t newToken
+			if err := a.call(http.MethodPost, a.path("tokens"), request, &t); err != nil {
+				return err
+			}
+			return a.print(t, func(w io.Writer) {
+				t.write(w)
+				fmt.Fprintf(w, "access_token\t%s\n\nKeep the token now: it is not shown again.\n", t.AccessToken)
+			})
+		},
+	}
+	cmd.Flags().String("user", "", "The person in whose name the token speaks (name or ID)")
+	cmd.Flags().String("name", "", "What tells the token from others of the person")
+	cmd.Flags().StringArray("scopes", nil, "Its scopes (default: none)")
+	cmd.Flags().String("lifetime", "", "How long it is good, for example 30d (default: as long as the issuer lets it)")
 	return cmd
 }
 
