@@ -42,7 +42,7 @@ func (i *Issuer) CreatePersonalToken(ctx context.Context, userID, name string, s
 	err = i.db.Update(ctx, func(r *store.Records) error {
 		u, err := i.holder(ctx, r, userID, r.Now())
 		if errors.Is(err, errPersonGone) {
-			return ErrUnknownPerson
+			return ErrUnknownUser
 		}
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func (p *people) stillKnown(who *person) (*person, error) {
 // judge makes a standing of what the store has answered.
 func (p *people) judge(user *store.User, err error, now time.Time, generation uint64) (*person, error) {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), err == nil && user == nil:
 		return nil, ErrUserGone
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading a person: %w", ErrUnavailable, err)

@@ -1,0 +1,75 @@
+package issuer
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/oauth2-passport/caddy-passport/store"
+)
+
+const bensPassword = "correct horse battery"
+
+// signer adds somebody who has a password.
+func (h *house) signer(name string) *store.User {
+	h.t.Helper()
+	info, _, err := h.issuer.CreateUser(h.t.Context(), NewUser{Name: name, Password: bensPassword})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &info.User
+}
+
+func (h *house) askByPassword(client, username, password string, pairs ...string) *http.Request {
+	return h.ask(client, "password", append([]string{"username", username, "password", password}, pairs...)...)
+}
+
+func TestPasswordGrant(t *testing.T) {
+	h, _ := newPeopledHouse(t)
+	ben := h.signer("Ben")
+	g := h.gives(h.askByPassword("site", "ben", bensPassword, "scope", "write"))
+	_, claims := decodeJWT(t, g.access)
+	if claims["sub"] != ben.ID || claims["preferred_username"] != "Ben" || g.scope != "write" || !h.good(g.access) {
+		t.Errorf("%v", claims)
+	}
+	h.gives(h.askByRefresh("site", g.refresh))
+	if g := h.gives(h.askByPassword("site", "ben", bensPassword)); g.scope != "read" {
+		t.Errorf("by default: %q", g.scope)
+	}
+	for _, test := range []struct{ name, username, password, scope, want string }{
+		{"wrong password", "Ben", "wrong", "", "invalid_grant"},
+		{"unknown", "Eve", bensPassword, "", "invalid_grant"},
+		{"no password", "Ben", "", "", "invalid_request"},
+		{"no name", "", bensPassword, "", "invalid_request"},
+		{"restricted scope", "Ben", bensPassword, "admin", "invalid_scope"},
+		{"every scope", "Ben", bensPassword, "*", "invalid_scope"},
+		{"unknown scope", "Ben", bensPassword, "fly", "invalid_scope"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h.t = t
+			h.fault(h.askByPassword("site", test.username, test.password, "scope", test.scope), 400, test.want)
+		})
+	}
+}
+
+// TestPasswordGrantIsOffByDefault, for every client.
+func TestPasswordGrantIsOffByDefault(t *testing.T) {
+	h := newHouse(t)
+	h.fault(h.askByPassword("web", "ben", bensPassword), 400, "unsupported_grant_type")
+}
+
+// TestGuessingPasswordsAtTheTokenEndpoint: the first ones cost nothing, then the answer is to wait.
+func TestGuessingPasswordsAtTheTokenEndpoint(t *testing.T) {
+	h, _ := newPeopledHouse(t)
+	h.signer("Ben")
+	for n := range 20 {
+		res := h.do(h.askByPassword("site", "ben", "wrong"))
+		o := object(t, res)
+		if n < 5 && (res.StatusCode != 400 || o["error"] != "invalid_grant") {
+			t.Errorf("guess %d: %d %v", n, res.StatusCode, o)
+		}
+		if n == 19 && (res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || o["error"] == nil) {
+			t.Errorf("guess %d: %d %v %v", n, res.StatusCode, res.Header, o)
+		}
+	}
+	h.fault(h.askByPassword("site", "ben", bensPassword), 429, "too_many_attempts")
+}
