@@ -3,11 +3,14 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
 )
 
 // installAnswer says what is ready after an installation.
 type installAnswer struct {
 	Issuers []installedIssuer `json:"issuers"`
+	User    *firstUser        `json:"user,omitempty"` // who was asked for
 }
 
 type installedIssuer struct {
@@ -17,6 +20,7 @@ type installedIssuer struct {
 	KeyID         string `json:"kid"` // of the key that signs
 	ConfigClients int    `json:"config_clients"`
 	StoredClients int    `json:"stored_clients"`
+	Users         int    `json:"users"` // people, wherever they are kept; 2: two or more
 }
 
 func adminInstall(r *http.Request) (any, error) {
@@ -52,6 +56,11 @@ func install(ctx context.Context, app *App) (answer installAnswer, err error) {
 				installed.StoredClients++
 			}
 		}
+		people, err := open.issuer.Users(ctx, issuer.UserFilter{Limit: 2})
+		if err != nil {
+			return answer, err
+		}
+		installed.Users = len(people)
 		answer.Issuers = append(answer.Issuers, installed)
 	}
 	return answer, nil

@@ -115,16 +115,20 @@ func createUser(r *http.Request, i *running) (any, error) {
 	if change.Disabled != nil {
 		return nil, errors.New("disabled: a new account is not; disable it later")
 	}
-	n := issuer.NewUser{
-		Name: change.Username, Email: value(change.Email), DisplayName: value(change.Name),
-		Limited: change.Scope != nil, Scopes: strings.Fields(value(change.Scope)),
-		Password: change.Password, PasswordHash: change.PasswordHash,
-	}
-	info, password, err := i.issuer.CreateUser(r.Context(), n)
+	info, password, err := i.issuer.CreateUser(r.Context(), change.newUser())
 	if err != nil {
 		return nil, err
 	}
 	return created{userWithPassword{userView: userViewOf(info), Password: password}}, nil
+}
+
+// newUser is the account that c asks for.
+func (c *userChange) newUser() issuer.NewUser {
+	return issuer.NewUser{
+		Name: c.Username, Email: value(c.Email), DisplayName: value(c.Name),
+		Limited: c.Scope != nil, Scopes: strings.Fields(value(c.Scope)),
+		Password: c.Password, PasswordHash: c.PasswordHash,
+	}
 }
 
 func showUser(r *http.Request, i *running) (any, error) {
