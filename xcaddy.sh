@@ -8,7 +8,8 @@ readonly golangci_version=v2.15.0
 readonly module=github.com/oauth2-passport/caddy-passport
 
 # The command that is needed, and the Debian package that has it.
-readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql node:nodejs npm:npm)
+readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql node:nodejs npm:npm nginx:nginx-light
+	php-fpm:php-fpm)
 readonly bench_needs=(wrk:wrk)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -46,11 +47,17 @@ need_go() {
 	esac
 }
 
+# have tells whether there is a command. Debian's servers are not on everybody's path, and some have their version in
+# their names.
+have() {
+	command -v "$1" >/dev/null || compgen -G "/usr/sbin/$1" >/dev/null || compgen -G "/usr/sbin/$1[0-9]*" >/dev/null
+}
+
 # need <command:package>... installs what is missing, or says what it is and goes on: what needs it fails by itself.
 need() {
 	local pair missing=()
 	for pair in "$@"; do
-		command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+		have "${pair%%:*}" || missing+=("${pair##*:}")
 	done
 	[[ ${#missing[@]} -gt 0 ]] || return 0
 	if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
