@@ -84,13 +84,17 @@ type Inspection struct {
 
 // InspectToken tells whether a token of this issuer, on whichever host, is good, and why not.
 func (i *Issuer) InspectToken(ctx context.Context, token string) (*Inspection, error) {
-	if kind, ok := store.ParseSecret(token); ok && kind != store.PersonalAccessToken {
+	kind, opaque := store.ParseSecret(token)
+	if opaque && kind != store.PersonalAccessToken {
 		return &Inspection{Reason: "it is no access token but begins with " + string(kind)}, nil
 	}
 	inspection := &Inspection{Claims: unverifiedClaims(token)}
 	identifier := i.config.Identifier
 	if identifier == "" {
 		identifier, _ = inspection.Claims["iss"].(string)
+	}
+	if identifier == "" && opaque {
+		identifier = i.config.Name // it belongs to the issuer, not to a host
 	}
 	_, err := i.verifier.Verify(ctx, token, identifier)
 	refused, isRefused := errors.AsType[*verify.Error](err)
@@ -102,14 +106,29 @@ func (i *Issuer) InspectToken(ctx context.Context, token string) (*Inspection, e
 		inspection.Reason = refused.Description
 	}
 	if err == nil || errors.Is(err, verify.ErrRevoked) {
-		id, _ := inspection.Claims["jti"].(string)
-		record, err := i.Token(ctx, id)
+		inspection.Record, err = i.recordOf(ctx, token, opaque, inspection.Claims)
 		if err != nil && !errors.Is(err, ErrUnknownToken) {
 			return nil, err
 		}
-		inspection.Record = record
 	}
 	return inspection, nil
+}
+
+// recordOf finds the record of a token that somebody has at hand.
+func (i *Issuer) recordOf(ctx context.Context, token string, opaque bool, claims map[string]any) (*store.Token, error) {
+	if !opaque {
+		id, _ := claims["jti"].(string)
+		return i.Token(ctx, id)
+	}
+	var t *store.Token
+	err := i.db.View(ctx, func(r *store.Records) (err error) {
+		t, err = r.PersonalToken(store.HashSecret(token))
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrUnknownToken
+	}
+	return t, err
 }
 
 // PurgeFilter says what to purge.
