@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -37,6 +38,39 @@ type Server struct {
 // Start makes a cluster and runs a server on it. The test fails when PostgreSQL is not installed.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	s := newServer(t)
+	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+	s.Run()
+	return s
+}
+
+// Standby makes a server that follows s, and is ready to take its place. From then on s answers no commit before the
+// other has it.
+func (s *Server) Standby() *Server {
+	s.t.Helper()
+	other := newServer(s.t)
+	other.command("pg_basebackup", "-D", other.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port), "-U", "passport",
+		"-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
+	other.Run()
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		if err := s.exec(statement); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return other
+}
+
+// Promote lets a standby take the place of the server that it follows.
+func (s *Server) Promote() {
+	s.t.Helper()
+	if err := s.exec("SELECT pg_promote(true, 60)"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// newServer makes the folder and chooses the port of a server.
+func newServer(t testing.TB) *Server {
+	t.Helper()
 	s := &Server{t: t, bin: binaries(t)}
 	// Not t.TempDir(): the owner of the cluster may not enter its parents.
 	dir, err := os.MkdirTemp("", "pgtest")
@@ -56,7 +90,6 @@ func Start(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +98,6 @@ func Start(t testing.TB) *Server {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.Run()
 	return s
 }
 
@@ -96,6 +128,16 @@ func (s *Server) Run() {
 			s.t.Fatalf("PostgreSQL does not start: %v\n%s", err, text)
 		}
 	}
+}
+
+// URL is how to connect to a database of one of the servers, whichever takes writes.
+func URL(database string, servers ...*Server) string {
+	hosts := make([]string, len(servers))
+	for i, s := range servers {
+		hosts[i] = "127.0.0.1:" + strconv.Itoa(s.Port)
+	}
+	return "postgres://passport@" + strings.Join(hosts, ",") + "/" + database +
+		"?sslmode=disable&target_session_attrs=read-write"
 }
 
 // Stop ends the server as its operator does: running transactions are rolled back.
@@ -152,7 +194,9 @@ func (s *Server) command(name string, args ...string) {
 func binaries(t testing.TB) string {
 	t.Helper()
 	if path, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(path)
+		if path, err = filepath.EvalSymlinks(path); err == nil { // the others are where it is, not the link
+			return filepath.Dir(path)
+		}
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
