@@ -14,8 +14,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
 )
 
-// TestFailoverForgetsNothing kills the primary under load and promotes its replica: what was acknowledged is there, what
-// was not was answered with [store.ErrUnavailable], and writing goes on by itself.
+// TestFailoverForgetsNothing kills the primary under load and promotes its replica: what was acknowledged is there,
+// what was not was answered with [store.ErrUnavailable], and writing goes on by itself.
 func TestFailoverForgetsNothing(t *testing.T) {
 	primary := pgtest.Start(t)
 	address, err := url.Parse(primary.Database())

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 // fact is something that the child was told with success, as it prints it: a word and what belongs to it.
 type fact []string
 
-// work does every kind of write, in several goroutines, and prints each success once it has the answer. What it is about
-// to end it prints before: when it is killed in between, either is right.
+// work does every kind of write, in several goroutines, and prints each success once it has the answer. What it is
+// about to end it prints before: when it is killed in between, either is right.
 func work(dir string) error {
 	h, err := open(context.Background(), dir)
 	if err != nil {
