@@ -69,8 +69,8 @@ func TestConsentAsksForNewScopesOnly(t *testing.T) {
 	}
 }
 
-// TestFaultInClientOrRedirectNeverRedirects: who asks for an unknown client or redirect URI sees a page, and the browser
-// goes nowhere, signed in or not (RFC 6749 §4.1.2.1, §10.15).
+// TestFaultInClientOrRedirectNeverRedirects: who asks for an unknown client or redirect URI sees a page, and the
+// browser goes nowhere, signed in or not (RFC 6749 §4.1.2.1, §10.15).
 func TestFaultInClientOrRedirectNeverRedirects(t *testing.T) {
 	h := signInHouse(t)
 	var gone string
@@ -170,10 +170,12 @@ func TestFaultsAreToldToTheClient(t *testing.T) {
 }
 
 func TestResponseTypesThatAreOff(t *testing.T) {
-	h := signInHouse(t, func(c *Config) { c.Grants, c.Clients = []string{"client_credentials", "implicit"}, c.Clients[:0:0] },
-		func(c *Config) {
-			c.Clients = []store.Client{{ID: "site", SecretHash: store.HashSecret(testSecret), RedirectURIs: []string{testRedirect}}}
-		})
+	h := signInHouse(t, func(c *Config) {
+		c.Grants = []string{"client_credentials", "implicit"}
+		c.Clients = []store.Client{
+			{ID: "site", SecretHash: store.HashSecret(testSecret), RedirectURIs: []string{testRedirect}},
+		}
+	})
 	if got := h.browser().get(asks("site")).answered(t, testRedirect); got.Get("error") != "unsupported_response_type" {
 		t.Errorf("%v", got)
 	}

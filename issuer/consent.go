@@ -53,7 +53,9 @@ func (e *endpoints) askConsent(
 	w http.ResponseWriter, r *http.Request, q *authorization, v *visitor, before *store.Consent,
 ) error {
 	q.ID = rand.Text()
-	err := e.db.Update(r.Context(), func(records *store.Records) error { return records.PutRequest(&q.AuthorizationRequest) })
+	err := e.db.Update(r.Context(), func(records *store.Records) error {
+		return records.PutRequest(&q.AuthorizationRequest)
+	})
 	if err != nil {
 		return err
 	}

@@ -262,21 +262,19 @@ func TestDevicePhishing(t *testing.T) {
 	stranger.signIn("bob")
 	strangers := stranger.get("/oauth/device").form()
 	own := b.get("/oauth/device").form()
+	approves := func(token []string, header ...string) seen {
+		form := url.Values{"user_code": {d.user}, "decision": {"approve"}, "_token": token}
+		return b.post("/oauth/device", form, header...)
+	}
 	for name, try := range map[string]func() seen{
-		"a link": func() seen { return b.get("/oauth/device?user_code=" + d.user + "&decision=approve") },
-		"a form without token": func() seen {
-			return b.post("/oauth/device", url.Values{"user_code": {d.user}, "decision": {"approve"}})
-		},
-		"a form with another's token": func() seen {
-			return b.post("/oauth/device", url.Values{"user_code": {d.user}, "decision": {"approve"}, "_token": strangers["_token"]})
-		},
+		"a link":                      func() seen { return b.get("/oauth/device?user_code=" + d.user + "&decision=approve") },
+		"a form without token":        func() seen { return approves(nil) },
+		"a form with another's token": func() seen { return approves(strangers["_token"]) },
 		"a form of another site": func() seen {
-			return b.post("/oauth/device", url.Values{"user_code": {d.user}, "decision": {"approve"}, "_token": own["_token"]},
-				"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
+			return approves(own["_token"], "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
 		},
 		"a form of a sister site": func() seen {
-			return b.post("/oauth/device", url.Values{"user_code": {d.user}, "decision": {"approve"}, "_token": own["_token"]},
-				"Origin", "https://www.example.com", "Sec-Fetch-Site", "same-site")
+			return approves(own["_token"], "Origin", "https://www.example.com", "Sec-Fetch-Site", "same-site")
 		},
 	} {
 		if got := try(); got.StatusCode == http.StatusSeeOther {

@@ -11,8 +11,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// devicePage answers GET /device: the form for the user code. A code in the URL (RFC 8628 §3.3.1) is only filled in: the
-// person looks whether it is the device's, and a link that somebody has sent does nothing by itself.
+// devicePage answers GET /device: the form for the user code. A code in the URL (RFC 8628 §3.3.1) is only filled in:
+// the person looks whether it is the device's, and a link that somebody has sent does nothing by itself.
 func (e *endpoints) devicePage(w http.ResponseWriter, r *http.Request) {
 	f, fault := parseForm(r.URL.RawQuery)
 	if fault != nil {

@@ -69,9 +69,8 @@ func cutLoopback(uri string) (host, rest string, ok bool) {
 
 // destination is what is to be known of where an answer goes.
 type destination struct {
-	shown  string // the host, or the scheme of an app
-	origin string // scheme://host:port, or scheme: of an app; for the policy of a page whose form is answered by going there
-	local  bool   // it is on the person's own device: any app there can be behind it
+	shown string // the host, or the scheme of an app
+	local bool   // it is on the person's own device: any app there can be behind it
 }
 
 // destinationOf reads a redirect URI that has been checked when it was registered.
@@ -81,9 +80,9 @@ func destinationOf(uri string) destination {
 	case err != nil:
 		return destination{shown: uri, local: true}
 	case u.Scheme != "https" && u.Scheme != "http":
-		return destination{shown: u.Scheme + ":", origin: u.Scheme + ":", local: true} // RFC 8252 §7.1
+		return destination{shown: u.Scheme + ":", local: true} // RFC 8252 §7.1
 	}
-	return destination{shown: u.Host, origin: u.Scheme + "://" + u.Host, local: isLoopback(u.Hostname())}
+	return destination{shown: u.Host, local: isLoopback(u.Hostname())}
 }
 
 // unassured tells whether anybody could pretend to be the client and receive its answer: it proves itself by nothing,
