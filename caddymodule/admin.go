@@ -112,6 +112,7 @@ type adminHandler func(*http.Request) (any, error)
 type created struct{ body any }
 
 func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = withOperator(r)
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
 	w.Header().Set("Cache-Control", "no-store") // answers may hold a new secret
 	w.Header().Set(adminHeader, "1")

@@ -32,6 +32,7 @@ type App struct {
 	Issuers map[string]*Issuer `json:"issuers,omitempty"`
 
 	ctx       caddy.Context
+	events    *events
 	mu        sync.Mutex
 	instances map[string]*instance
 	sources   map[sourceKey]*verify.External // of the tokens of other issuers
@@ -49,6 +50,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // beside a running server, too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
+	var err error
+	if a.events, err = newEvents(a); err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
 	a.instances = make(map[string]*instance, len(a.Issuers))
 	for _, name := range slices.Sorted(maps.Keys(a.Issuers)) {
 		if a.Issuers[name] == nil {
@@ -65,7 +73,7 @@ func (a *App) provision(name string, config *Issuer) (*instance, error) {
 	if err := config.provision(a.ctx); err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", name, err)
 	}
-	i := newInstance(name, config, a.ctx.Logger().With(zap.String("issuer", name)))
+	i := newInstance(name, config, a.ctx.Logger().With(zap.String("issuer", name)), a.events)
 	a.instances[name] = i
 	return i, nil
 }
@@ -89,12 +97,16 @@ func (a *App) Start() error {
 		}
 	}
 	a.startSources()
+	a.events.start()
 	a.warn()
 	return nil
 }
 
-// Stop does nothing: requests that are still running need their issuer. Cleanup lets it go.
-func (*App) Stop() error { return nil }
+// Stop has the events handled that have happened. Requests that are still running need their issuer: Cleanup lets it go.
+func (a *App) Stop() error {
+	a.events.end()
+	return nil
+}
 
 // Cleanup lets go what the issuers of this config have acquired. What the next config has acquired too stays open.
 func (a *App) Cleanup() error {

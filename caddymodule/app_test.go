@@ -495,7 +495,7 @@ func (s *stuckStorage) Open(ctx context.Context, issuer string) (store.Engine, e
 func instanceOn(t *testing.T, storage Storage) *instance {
 	t.Helper()
 	config := &Issuer{storage: storage, Keys: new(Keys), Lifetimes: new(Lifetimes)}
-	i := newInstance(DefaultIssuer, config, zap.NewNop())
+	i := newInstance(DefaultIssuer, config, zap.NewNop(), new(events))
 	t.Cleanup(i.shut)
 	return i
 }

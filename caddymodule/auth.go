@@ -140,9 +140,6 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 		}
 		a.names.add(a.UpstreamAuth.own()...)
 	}
-	if err := registerMetrics(ctx); err != nil {
-		return err
-	}
 	err = guardSite(ctx, slices.Concat(slices.Collect(maps.Keys(a.UpstreamHeaders)), a.UpstreamAuth.own())...)
 	if err != nil {
 		return err

@@ -30,6 +30,9 @@ type instance struct {
 	config *Issuer
 	logger *zap.Logger
 
+	auditLog *zap.Logger
+	events   *events
+
 	running   atomic.Pointer[running]  // nil unless it is open
 	successor atomic.Pointer[instance] // the one of the config that has taken this one's place
 
@@ -56,8 +59,11 @@ type running struct {
 	done    sync.WaitGroup
 }
 
-func newInstance(name string, config *Issuer, logger *zap.Logger) *instance {
-	return &instance{name: name, config: config, logger: logger, opening: make(chan struct{}, 1)}
+func newInstance(name string, config *Issuer, logger *zap.Logger, events *events) *instance {
+	return &instance{
+		name: name, config: config, logger: logger, auditLog: logger.Named(auditLogger), events: events,
+		opening: make(chan struct{}, 1),
+	}
 }
 
 // demand tells the issuer which scopes and audiences a route demands: those that only a route names exist too. Handlers
@@ -150,11 +156,13 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 			err = errors.Join(err, r.close())
 		}
 	}()
+	told := &observer{i}
 	r.ring, err = keys.Open(ctx, keys.Config{
 		Algorithm: keys.Algorithm(i.config.Keys.Algorithm),
 		Rotate:    time.Duration(i.config.Keys.Rotate),
 		Private:   i.config.key,
 		Retain:    func() time.Duration { return r.longestToken(background) },
+		Changed:   told.keysChanged,
 		DB:        r.db,
 		Logger:    i.logger,
 	})
@@ -163,9 +171,10 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 	}
 	r.verifier = verify.New(verify.Config{
 		Keys: r.ring, DB: r.db, Client: i.configured, UserKnown: i.userKnown, Lag: i.config.RevocationLag.bound(),
+		Counts: verifications.ofIssuer(i.name), Span: verificationSpan,
 	})
 	config := i.config.issuerConfig()
-	config.Name, config.Logger, config.Observer = i.name, i.logger, &observer{i.logger}
+	config.Name, config.Logger, config.Observer = i.name, i.logger, told
 	config.DB, config.Ring, config.Verifier = r.db, r.ring, r.verifier
 	if r.issuer, err = issuer.New(config); err != nil {
 		return nil, err

@@ -77,7 +77,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if !running.issuer.Serves(s.Prefix, r.URL.Path) {
 		return next.ServeHTTP(w, r)
 	}
+	ctx, end := startSpan(r.Context(), "passport.server")
+	if ctx != r.Context() {
+		r = r.WithContext(ctx)
+	}
 	s.handler(running).ServeHTTP(w, r)
+	end(nil)
 	return nil
 }
 

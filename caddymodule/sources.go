@@ -42,6 +42,7 @@ func (a *App) source(content []any, made func() (*verify.External, error)) (*ver
 		if err != nil {
 			return nil, err
 		}
+		x.Count(verifications.ofIssuer(x.Name()))
 		return &pooledSource{x}, nil
 	})
 	if err != nil {

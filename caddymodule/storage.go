@@ -101,6 +101,7 @@ func acquire(ctx context.Context, storage Storage, issuer string) (db *store.DB,
 		if err != nil {
 			return nil, err
 		}
+		db.Tell(measureStore(issuer))
 		return pooledDB{db}, nil
 	})
 	if err != nil {

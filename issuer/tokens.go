@@ -170,7 +170,7 @@ func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (int, error) {
 		removed += len(batch)
 	}
 	if removed > 0 {
-		i.tell(ctx, Event{Type: TokensPurged})
+		i.tell(ctx, Event{Type: TokensPurged, Count: removed})
 	}
 	return removed, nil
 }

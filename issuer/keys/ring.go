@@ -44,6 +44,10 @@ type Config struct {
 	// Default: one hour.
 	Retain func() time.Duration
 
+	// Changed is told, after it is on disk, when another key signs and when one is retired at once, by the ring that has
+	// done it. Default: nobody is told.
+	Changed func(context.Context, Change)
+
 	DB     *store.DB   // where the keys are; needed
 	Logger *zap.Logger // default: none
 }
@@ -100,6 +104,9 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(context.Context, Change) {}
+	}
 	r := &Ring{cfg: cfg, db: cfg.DB, log: cfg.Logger}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,6 +118,15 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 
 // Current is the key that signs.
 func (r *Ring) Current() *Key { return r.now.Load().current }
+
+// Since is when the key that signs began to; zero when the operator gives it.
+func (r *Ring) Since() time.Time {
+	s := r.now.Load()
+	if s.shelf.current == nil || s.current.id != s.shelf.current.ID {
+		return time.Time{}
+	}
+	return s.shelf.current.ActivatedAt
+}
 
 // Key is the key with that ID, as long as it verifies; nil when there is none.
 func (r *Ring) Key(kid string) *Key {

@@ -33,6 +33,13 @@ func (e unknownKeyError) Error() string {
 
 func (unknownKeyError) Is(target error) bool { return target == store.ErrNotFound }
 
+// Change is something that has become of the keys.
+type Change struct {
+	KeyID   string // of the key that signs now, or that was retired
+	Retired bool   // it was retired at once: its tokens are good no more
+	Time    time.Time
+}
+
 // Rotate lets the next key sign, makes a new next one and retires the one that signed, which verifies until its last
 // token is over. It answers a [TooEarlyError] when the next key is too young, so that nobody is made to verify with a
 // key that has not been seen yet; force overrides that. It answers [ErrGivenKey] when the configuration gives the key.
@@ -77,6 +84,7 @@ func (r *Ring) Retire(ctx context.Context, kid string) error {
 		return err
 	}
 	r.log.Warn("key retired: its tokens are good no more", zap.String("kid", kid))
+	r.cfg.Changed(ctx, Change{KeyID: kid, Retired: true, Time: r.db.Now()})
 	return r.reload(context.WithoutCancel(ctx), false) // it is done; whoever asked may be gone
 }
 
@@ -104,6 +112,7 @@ func (r *Ring) change(ctx context.Context, fn func(*change) error) error {
 	}
 	if from != to {
 		r.log.Info("keys rotated", zap.String("from", from), zap.String("to", to))
+		r.cfg.Changed(ctx, Change{KeyID: to, Time: r.db.Now()})
 	}
 	return r.reload(context.WithoutCancel(ctx), false)
 }

@@ -61,9 +61,6 @@ type Common struct {
 
 	// CacheSize is how many tokens are remembered, at least. Default: 16384.
 	CacheSize int
-
-	// Counts count the verifications. nil: some of its own.
-	Counts *Counts
 }
 
 const defaultExternalCache = 16 << 10
@@ -75,16 +72,16 @@ func newExternal(name string, common *Common) *External {
 	if common.CacheSize <= 0 {
 		common.CacheSize = defaultExternalCache
 	}
-	if common.Counts == nil {
-		common.Counts = new(Counts)
-	}
-	x := &External{name: name, cache: newCache(common.CacheSize), now: common.Now, counts: common.Counts}
+	x := &External{name: name, cache: newCache(common.CacheSize), now: common.Now, counts: new(Counts)}
 	x.ctx, x.stop = context.WithCancel(context.Background())
 	return x
 }
 
 // Name is what [Identity.Issuer] says of its tokens.
 func (x *External) Name() string { return x.name }
+
+// Count has the verifications counted there, instead of by counts of its own. Call it before anything else.
+func (x *External) Count(there *Counts) { x.counts = there }
 
 // Start begins the work in the background, unless it has begun: keys are fetched, running requests watched. Call Close.
 func (x *External) Start() {

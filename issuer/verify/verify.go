@@ -47,6 +47,10 @@ type Config struct {
 
 	// Counts count the verifications. Default: some of the verifier's own.
 	Counts *Counts
+
+	// Span is called before a token is verified that is not remembered, and end with what came of it: for traces.
+	// nil: nobody traces.
+	Span func(context.Context) (ctx context.Context, end func(error))
 }
 
 // Verifier tells whether tokens are good. Its methods may be called from any goroutine.
@@ -59,6 +63,7 @@ type Verifier struct {
 	uses    uses
 	lag     time.Duration
 	counts  *Counts
+	span    func(context.Context) (ctx context.Context, end func(error))
 }
 
 // New makes a verifier. Somebody must call [Verifier.Run].
@@ -78,10 +83,14 @@ func New(config Config) *Verifier {
 	if config.Counts == nil {
 		config.Counts = new(Counts)
 	}
+	if config.Span == nil {
+		config.Span = func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} }
+	}
 	return &Verifier{
 		db:     config.DB,
 		lag:    config.Lag,
 		counts: config.Counts,
+		span:   config.Span,
 		own: own{
 			keys:        config.Keys,
 			revocations: config.DB.Revocations(),
@@ -110,7 +119,9 @@ func (v *Verifier) Verify(ctx context.Context, token, issuer string) (*Identity,
 	if e := v.cache.get(&key); e != nil {
 		return v.known(ctx, e, issuer, now)
 	}
+	ctx, end := v.span(ctx)
 	e, err := v.first(ctx, token, issuer, now)
+	end(err)
 	v.counts.add(Miss, err)
 	if err != nil {
 		return nil, err
