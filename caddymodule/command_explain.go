@@ -66,6 +66,9 @@ func (e *explanation) write(w io.Writer) {
 	fmt.Fprintf(w, "server\t%s, listening on %s\n", e.Server, strings.Join(e.Listen, ", "))
 	for i, door := range e.Doors {
 		fmt.Fprintf(w, "passport_auth %d\t%s\n", i+1, door.Path)
+		if door.After != "" {
+			fmt.Fprintf(w, "  after\tan answer of %s, on some of them\n", door.After)
+		}
 		if who := door.ClientID; who != "" {
 			fmt.Fprintf(w, "  token\tof client %s, for %s, with scope %s\n", who, door.Subject, dash(door.Scope))
 		}

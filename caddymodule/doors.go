@@ -9,8 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
 
@@ -25,22 +23,21 @@ import (
 // guard.
 type doors struct {
 	routes      caddyhttp.RouteList
-	conditional bool // some stand behind matchers; all requests pass the others
-	enforced    bool // some refuse
-	methods     bool // some matcher looks at the method
-	cased       bool // some matcher may tell upper case from lower
+	present     bool    // there are some
+	conditional bool    // some stand behind matchers; all requests pass the others
+	enforced    bool    // some of those refuse
+	reporting   []*Auth // the others of those
+	methods     bool    // some matcher looks at the method
+	cased       bool    // some matcher may tell upper case from lower
 }
 
-func findDoors(routes caddyhttp.RouteList) *doors {
+// findDoors finds the doors in routes, and in the named routes that they invoke. Error routes within have guards of
+// their own.
+func findDoors(routes caddyhttp.RouteList, named map[string]*caddyhttp.Route) *doors {
 	d := &doors{routes: routes}
 	matched := false // whether something before this place in the site, or around it, has a matcher
+	invoked := make(map[string]bool)
 	var walk func(caddyhttp.RouteList)
-	walkResponses := func(responses []caddyhttp.ResponseHandler) {
-		for _, response := range responses {
-			matched = true // it takes an answer to get there
-			walk(response.Routes)
-		}
-	}
 	walk = func(list caddyhttp.RouteList) {
 		for _, route := range list {
 			matched = matched || len(route.MatcherSets) > 0 || route.Group != ""
@@ -48,24 +45,37 @@ func findDoors(routes caddyhttp.RouteList) *doors {
 			for _, h := range route.Handlers {
 				switch h := h.(type) {
 				case *Auth:
-					d.conditional = d.conditional || matched
-					d.enforced = d.enforced || !h.ReportOnly
-				case *caddyhttp.Subroute:
-					walk(h.Routes)
-				case *site:
-					walk(h.routes)
-				case *caddyhttp.Invoke: // what it invokes is known to the server, which a request brings
-					d.conditional, d.enforced, d.methods, d.cased = true, true, true, true
-				case *reverseproxy.Handler:
-					walkResponses(h.HandleResponse)
-				case *intercept.Intercept:
-					walkResponses(h.HandleResponse)
+					d.add(h, matched)
+				case *caddyhttp.Invoke:
+					if route := named[h.Name]; route != nil && !invoked[h.Name] {
+						invoked[h.Name] = true
+						walk(caddyhttp.RouteList{*route})
+					}
+				}
+				for _, b := range branches(h) {
+					if b.after != afterError {
+						matched = matched || b.after != "" // it takes an answer to get there
+						walk(b.routes)
+					}
 				}
 			}
 		}
 	}
-	walk(routes)
+	walk(inConfig(routes))
 	return d
+}
+
+func (d *doors) add(door *Auth, matched bool) {
+	d.present = true
+	if !matched {
+		return
+	}
+	d.conditional = true
+	if door.ReportOnly {
+		d.reporting = append(d.reporting, door)
+	} else {
+		d.enforced = true
+	}
 }
 
 // note remembers what matchers look at.
@@ -93,7 +103,6 @@ const maxOddPath = 2 << 10
 type reading struct {
 	method, host string
 	url          url.URL
-	webSocket    bool // it asks for one
 }
 
 // mistakable tells whether an upstream could take the request for one that has to pass a door which this one does not.
@@ -103,7 +112,7 @@ func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 		return false, nil
 	}
 	if len(r.URL.EscapedPath()) > maxOddPath || strings.ContainsFunc(r.URL.Path, isControl) {
-		return d.enforced, nil
+		return d.enforced, d.reporting
 	}
 	plain := reading{method: r.Method, host: r.Host, url: *r.URL}
 	passed := d.pass(r, plain)
@@ -118,13 +127,6 @@ func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 			}
 		}
 		return false
-	}
-	if r.Method == http.MethodConnect { // reverse_proxy makes a WebSocket of HTTP/1.1 of it (RFC 8441, RFC 9220)
-		as := plain
-		as.method, as.webSocket = http.MethodGet, true
-		if other(as) {
-			return true, nil
-		}
 	}
 	for _, method := range otherMethods(r) {
 		as := plain
@@ -155,11 +157,15 @@ func (d *doors) pass(r *http.Request, as reading) []passing {
 	trial := r.Clone(r.Context())
 	trial.Body = http.NoBody // matchers may read it
 	trial.Method, trial.Host, trial.URL = as.method, as.host, &as.url
-	if as.webSocket {
-		delete(trial.Header, ":protocol")
-		trial.Header["Connection"], trial.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
-	}
 	repl := caddy.NewReplacer()
+	if around, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(func(key string) (any, bool) { // the error, for the matchers of error routes
+			if key != "http.error" && !strings.HasPrefix(key, "http.error.") {
+				return nil, false
+			}
+			return around.Get(key)
+		})
+	}
 	trial = caddyhttp.PrepareRequest(trial, repl, nil, server)
 	before, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	vars, _ := trial.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
@@ -173,7 +179,7 @@ func (d *doors) pass(r *http.Request, as reading) []passing {
 
 // odd tells, quickly, whether there is more than one way to read the request.
 func (d *doors) odd(r *http.Request) bool {
-	if oddPath(r.URL, d.cased) || r.Method == http.MethodConnect || d.methods && len(otherMethods(r)) > 0 {
+	if oddPath(r.URL, d.cased) || d.methods && len(otherMethods(r)) > 0 {
 		return true
 	}
 	_, odd := plainHost(r.Host)

@@ -44,6 +44,7 @@ type explainedDoor struct {
 	Optional   bool              `json:"optional,omitempty"`
 	ReportOnly bool              `json:"report_only,omitempty"`
 	Preflight  bool              `json:"preflight,omitempty"`
+	After      string            `json:"after,omitempty"` // the handler on whose answer it depends whether it is come to
 	Demands    []explainedDemand `json:"demands"`
 	Result     string            `json:"result"`           // "passes", "anonymous", "refused" or "reported"
 	Status     int               `json:"status,omitempty"` // of the refusal
@@ -107,12 +108,13 @@ func explain(r *http.Request, app *caddyhttp.App, asked *explainRequest) (*expla
 		answer: &explanation{Server: name, Listen: server.Listen, Doors: []explainedDoor{}, Verdict: "passes"},
 		paths:  make(map[*Auth]string),
 	}
-	e.locate(server.Routes, "apps/http/servers/"+name)
+	path := "apps/http/servers/" + name
+	e.locate(server.Routes, path+"/routes")
 	for route, named := range server.NamedRoutes {
-		e.locate(caddyhttp.RouteList{*named}, "apps/http/servers/"+name+"/named_routes/"+route)
+		e.locateIn(*named, path+"/named_routes/"+route)
 	}
 	t := &trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool)}
-	t.meet = func(h caddyhttp.MiddlewareHandler) bool { return e.meet(t.request, h) }
+	t.meet = func(h caddyhttp.MiddlewareHandler) bool { return e.meet(t.request, h, t.after) }
 	t.through(server.Routes)
 	return e.answer, nil
 }
@@ -151,26 +153,36 @@ type explainer struct {
 }
 
 // locate remembers where in the config each passport_auth stands.
-func (e *explainer) locate(routes caddyhttp.RouteList, prefix string) {
-	if s := siteIn(routes); s != nil { // it is not in the config
-		e.locate(s.routes, prefix)
-		return
+func (e *explainer) locate(routes caddyhttp.RouteList, path string) {
+	for i, route := range inConfig(routes) {
+		e.locateIn(route, fmt.Sprintf("%s/%d", path, i))
 	}
-	for i, route := range routes {
-		for j, h := range route.Handlers {
-			path := fmt.Sprintf("%s/routes/%d/handle/%d", prefix, i, j)
-			switch h := h.(type) {
-			case *Auth:
-				e.paths[h] = path
-			case *caddyhttp.Subroute:
-				e.locate(h.Routes, path)
-			}
+}
+
+func (e *explainer) locateIn(route caddyhttp.Route, path string) {
+	for i, h := range route.Handlers {
+		path := fmt.Sprintf("%s/handle/%d", path, i)
+		if door, ok := h.(*Auth); ok {
+			e.paths[door] = path
+		}
+		for _, b := range branches(h) {
+			e.locate(b.routes, path+"/"+b.path)
 		}
 	}
 }
 
-// meet tells whether the request goes on from a handler, as far as it is for this package to say.
-func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler) (goesOn bool) {
+// meet tells whether the request goes on from a handler, as far as it is for this package to say. after is the handler
+// on whose answer it depends whether the request comes there; empty: none.
+func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler, after string) (goesOn bool) {
+	if after != "" {
+		if door, ok := h.(*Auth); ok {
+			explained := door.explain(r, e.paths[door])
+			explained.After = after
+			e.answer.Doors = append(e.answer.Doors, explained)
+			return explained.Result != "refused"
+		}
+		return true // what is answered there is not the answer to the request as it is
+	}
 	switch h := h.(type) {
 	case *site:
 		v := begin(r)

@@ -9,8 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
 
@@ -39,6 +37,9 @@ func guardSite(ctx caddy.Context, fields ...string) error {
 	}
 	sites, err := sitesOf(ctx, srv)
 	if err != nil {
+		return err
+	}
+	if err := guardErrorsAround(ctx, sites); err != nil {
 		return err
 	}
 	for _, s := range sites {
@@ -71,19 +72,21 @@ func sitesOf(ctx caddy.Context, srv *caddyhttp.Server) ([]*site, error) {
 	}
 	if top := beingProvisioned(srv.Routes); top >= 0 {
 		if block := siteBlock(ctx, &srv.Routes[top]); block != nil {
-			s, err := guard(ctx, &block.Routes)
+			s, err := guard(ctx, srv, &block.Routes)
 			return []*site{s}, err
 		}
 		// The Caddyfile adapter does not wrap the only site of a server, when it has no host.
-		s, err := guard(ctx, &srv.Routes)
+		s, err := guard(ctx, srv, &srv.Routes)
 		return []*site{s}, err
 	}
-	if srv.Errors != nil && beingProvisioned(srv.Errors.Routes) >= 0 {
-		if e := errorsIn(srv.Errors.Routes); e != nil {
-			return e.sites, nil
+	if srv.Errors != nil {
+		if i := beingProvisioned(srv.Errors.Routes); i >= 0 {
+			if errorsIn(srv.Errors.Routes) == nil {
+				return nil, errors.New("handle_errors has the only directive of caddy-passport on this server: " +
+					"put one among the site's own routes too, so that these are guarded")
+			}
+			return sitesOfErrors(ctx, srv, srv.Errors.Routes[i])
 		}
-		return nil, errors.New("handle_errors has the only directive of caddy-passport on this server: " +
-			"put one among the site's own routes too, so that these are guarded")
 	}
 	return invoking(ctx, srv)
 }
@@ -115,14 +118,14 @@ func beingProvisioned(routes caddyhttp.RouteList) int {
 }
 
 // guard puts a site in the place of a list of routes, unless there is one.
-func guard(ctx caddy.Context, list *caddyhttp.RouteList) (*site, error) {
+func guard(ctx caddy.Context, srv *caddyhttp.Server, list *caddyhttp.RouteList) (*site, error) {
 	if s := siteIn(*list); s != nil {
 		return s, nil
 	}
 	s := &site{routes: *list, logger: ctx.Logger()}
 	s.names.add(targetFields...)
 	s.chain = sync.OnceValue(func() caddyhttp.Handler { return s.routes.Compile(caddyhttp.HandlerFunc(leave)) })
-	s.doors = sync.OnceValue(func() *doors { return findDoors(s.routes) })
+	s.doors = sync.OnceValue(func() *doors { return findDoors(s.routes, srv.NamedRoutes) })
 	route := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{s}}
 	if err := route.ProvisionHandlers(ctx, nil); err != nil {
 		return nil, fmt.Errorf("guarding the site: %w", err)
@@ -143,29 +146,57 @@ func siteIn(list caddyhttp.RouteList) *site {
 	return s
 }
 
-// invoking guards the sites that invoke a named route: one of those has the handler which is being provisioned.
+// invoking guards the sites that invoke a named route, among their own routes or among their error routes: one of those
+// routes has the handler which is being provisioned.
 func invoking(ctx caddy.Context, srv *caddyhttp.Server) ([]*site, error) {
 	var sites []*site
-	for _, top := range srv.Routes {
-		if !invokes(top) {
+	for i := range srv.Routes {
+		if !invokes(srv.Routes[i]) {
 			continue
 		}
-		block, ok := top.Handlers[0].(*caddyhttp.Subroute)
-		if !ok || !top.Terminal || len(top.Handlers) != 1 {
-			return nil, errors.New("a directive of caddy-passport stands in a named route, and the site that invokes it " +
-				"cannot be guarded from there: import a snippet in its place, or put a directive into the site too")
-		}
-		s, err := guard(ctx, &block.Routes) // a subroute compiles its list at each request
+		s, err := guardLate(ctx, srv, srv.Routes[i])
 		if err != nil {
+			return nil, err
+		}
+		if err := guardErrorsWithin(ctx, srv.Routes[i], s); err != nil {
 			return nil, err
 		}
 		sites = append(sites, s)
 	}
+	var ofErrors caddyhttp.RouteList
+	if srv.Errors != nil {
+		ofErrors = srv.Errors.Routes
+	}
+	for _, route := range ofErrors {
+		if !invokes(route) {
+			continue
+		}
+		more, err := sitesOfErrors(ctx, srv, route)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range more {
+			if !slices.Contains(sites, s) {
+				sites = append(sites, s)
+			}
+		}
+	}
 	if len(sites) == 0 {
-		return nil, errors.New("a directive of caddy-passport stands in a named route that no site invokes among its own " +
-			"routes: put one there too, so that these are guarded")
+		return nil, errors.New("a directive of caddy-passport stands in a named route that no site invokes: " +
+			"put one into the sites too, so that these are guarded")
 	}
 	return sites, nil
+}
+
+// guardLate guards the site of a route whose handlers have been provisioned.
+func guardLate(ctx caddy.Context, srv *caddyhttp.Server, top caddyhttp.Route) (*site, error) {
+	if len(top.Handlers) == 1 && top.Terminal {
+		if block, ok := top.Handlers[0].(*caddyhttp.Subroute); ok {
+			return guard(ctx, srv, &block.Routes) // a subroute compiles its list at each request
+		}
+	}
+	return nil, errors.New("a directive of caddy-passport stands in a named route or in handle_errors, and the site that " +
+		"it belongs to cannot be guarded from there: import a snippet in its place, or put a directive into the site too")
 }
 
 // invokes tells whether a route, or one within it, invokes a named route.
@@ -174,21 +205,11 @@ func invokes(route caddyhttp.Route) bool {
 		switch h := h.(type) {
 		case *caddyhttp.Invoke:
 			return true
-		case *caddyhttp.Subroute:
-			return slices.ContainsFunc(h.Routes, invokes) || h.Errors != nil && slices.ContainsFunc(h.Errors.Routes, invokes)
 		case *site:
 			return slices.ContainsFunc(h.routes, invokes)
-		case *reverseproxy.Handler:
-			return slices.ContainsFunc(h.HandleResponse, answersInvoke)
-		case *intercept.Intercept:
-			return slices.ContainsFunc(h.HandleResponse, answersInvoke)
 		}
-		return false
+		return slices.ContainsFunc(branches(h), func(b branch) bool { return slices.ContainsFunc(b.routes, invokes) })
 	})
-}
-
-func answersInvoke(response caddyhttp.ResponseHandler) bool {
-	return slices.ContainsFunc(response.Routes, invokes)
 }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
@@ -200,7 +221,11 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		res.serve(w, r, s.logger)
 		return nil
 	}
-	refused, reported := s.doors().mistakable(r)
+	doors := s.doors()
+	if doors.present && asksForWebSocket(r) {
+		r = asUpgrade(r)
+	}
+	refused, reported := doors.mistakable(r)
 	if refused {
 		return refuseMistakable(w, r, s.logger)
 	}
@@ -225,60 +250,5 @@ func leave(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// errorGuard stands before the error routes of a server. Most requests that get there have come through their site; but
-// a request may fail before, and an error route may hand it to an upstream. Which site that would be is not known, so
-// nothing passes that any of them keeps to itself.
-type errorGuard struct {
-	sites []*site
-}
-
-// guardErrors guards the error routes of a server, which are provisioned after its own and before the named ones.
-func guardErrors(srv *caddyhttp.Server, s *site) error {
-	if srv.Errors == nil || len(srv.Errors.Routes) == 0 {
-		return nil
-	}
-	e := errorsIn(srv.Errors.Routes)
-	if e == nil {
-		own := srv.Routes
-		if whole := siteIn(own); whole != nil {
-			own = whole.routes
-		}
-		if beingProvisioned(own) < 0 {
-			return errors.New("a directive of caddy-passport stands in a named route, and the handle_errors of this " +
-				"server cannot be guarded from there: put a directive into the site too")
-		}
-		e = new(errorGuard)
-		route := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{e}} // Caddy provisions it with the others
-		srv.Errors.Routes = slices.Insert(slices.Clone(srv.Errors.Routes), 0, route)
-	}
-	if !slices.Contains(e.sites, s) {
-		e.sites = append(e.sites, s)
-	}
-	return nil
-}
-
-// errorsIn returns the guard of error routes, or nil.
-func errorsIn(list caddyhttp.RouteList) *errorGuard {
-	if len(list) == 0 || len(list[0].Handlers) != 1 {
-		return nil
-	}
-	e, _ := list[0].Handlers[0].(*errorGuard)
-	return e
-}
-
-// ServeHTTP implements [caddyhttp.MiddlewareHandler].
-func (e *errorGuard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if v := begin(r); !v.stripped {
-		v.stripped = true
-		for _, s := range e.sites {
-			s.names.strip(r)
-		}
-	}
-	return next.ServeHTTP(w, r)
-}
-
 // Interface guards
-var (
-	_ caddyhttp.MiddlewareHandler = (*site)(nil)
-	_ caddyhttp.MiddlewareHandler = (*errorGuard)(nil)
-)
+var _ caddyhttp.MiddlewareHandler = (*site)(nil)

@@ -328,9 +328,7 @@ func TestGoesOnAfterTheSite(t *testing.T) {
 				{"handle":[{"handler":"headers","response":{"add":{"X-Way":["sub"]}}}]}]}]},
 			{"handle":[{"handler":"headers","response":{"add":{"X-Way":["3"]}}},
 				{"handler":"reverse_proxy","upstreams":[{"dial":%q}]}]}]}}}}}`, t.TempDir(), h.addr, h.upstream.addr)
-	if err := caddy.Load([]byte(config), true); err != nil {
-		t.Fatal(err)
-	}
+	h.loadJSON([]byte(config))
 	resp := h.get("/", "X-Passport-Subject", "admin")
 	if way := resp.header["X-Way"]; resp.status != http.StatusOK || !slices.Equal(way, []string{"1", "2", "3"}) {
 		t.Errorf("%d, by way of %q", resp.status, way)

@@ -39,8 +39,10 @@ type trialRun struct {
 	passed  []passing
 	unsure  []caddyhttp.MiddlewareHandler // that have been met and may have answered
 
-	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it.
-	meet func(caddyhttp.MiddlewareHandler) (goesOn bool)
+	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it. after is then
+	// the handler on whose answer it depends whether the request comes there; empty: none.
+	meet  func(caddyhttp.MiddlewareHandler) (goesOn bool)
+	after string
 }
 
 // through sends the request through the routes, and tells whether it goes on after them.
@@ -130,7 +132,7 @@ var goingOn = []string{
 // it goes on after one of them.
 func (t *trialRun) responses(h caddyhttp.MiddlewareHandler, all []caddyhttp.ResponseHandler) (goesOn bool) {
 	if t.meet != nil {
-		return len(all) > 0 // where one answer is looked for, it is as if it were let through
+		return t.meetAfter(h, all)
 	}
 	t.unsure = append(slices.Clip(t.unsure), h)
 	method, host, target, after := t.request.Method, t.request.Host, *t.request.URL, t.unsure
@@ -144,5 +146,20 @@ func (t *trialRun) responses(h caddyhttp.MiddlewareHandler, all []caddyhttp.Resp
 		}
 	}
 	t.unsure = after
+	return goesOn
+}
+
+// meetAfter shows the routes that depend on an answer to meet. Where a request may go on after one of them, it is as if
+// it did.
+func (t *trialRun) meetAfter(h caddyhttp.MiddlewareHandler, all []caddyhttp.ResponseHandler) (goesOn bool) {
+	outer, request := t.after, t.request
+	if module, ok := h.(caddy.Module); ok {
+		t.after = module.CaddyModule().ID.Name()
+	}
+	for _, response := range all {
+		t.request = request.Clone(request.Context()) // what is done to it there is not done otherwise
+		goesOn = t.through(response.Routes) || goesOn
+	}
+	t.after, t.request = outer, request
 	return goesOn
 }

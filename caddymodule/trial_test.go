@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -241,7 +243,7 @@ func TestRefusesOddPathPastEarlyHints(t *testing.T) {
 			passport_auth /orders* scopes read
 			reverse_proxy {$UPSTREAM}
 		}`)
-	attacked(t, h, attack{"GET /public/..;/orders/1", 400}, attack{"GET /public/a%2fb", 103})
+	attacked(t, h, attack{"GET /public/..;/orders/1", 400})
 }
 
 // TestRefusesOddPathPastDoorAfterAnswer has doors that it takes an answer to come to.
@@ -335,27 +337,197 @@ func TestRefusesNamedRouteThatLeavesSiteUnguarded(t *testing.T) {
 	}
 }
 
-// TestRefusesWebSocketOfHTTP3ThatPassesDoorsForGET: reverse_proxy makes a GET with Upgrade of such a CONNECT.
-func TestRefusesWebSocketOfHTTP3ThatPassesDoorsForGET(t *testing.T) {
+// TestAsksWebSocketOfHTTP3ForTokenAtDoorsForGET: reverse_proxy makes a GET with Upgrade of such a CONNECT, which would
+// have passed them.
+func TestAsksWebSocketOfHTTP3ForTokenAtDoorsForGET(t *testing.T) {
 	for name, matcher := range map[string]string{
 		"method": "method GET POST",
 		"header": "header Upgrade *",
+		"path":   "path /chat",
 	} {
 		h := newHouse(t, "@some "+matcher+"\npassport_auth @some scopes read\nreverse_proxy {$UPSTREAM}")
-		server := h.server()
+		server, token := h.server(), h.token("read")
 		for _, version := range []int{2, 3} {
-			r := httptest.NewRequest(http.MethodGet, "http://"+h.addr+"/chat", http.NoBody)
-			r.Method, r.ProtoMajor, r.Proto = http.MethodConnect, version, "websocket"
-			if version == 2 {
-				r.Proto = "HTTP/2.0"
-				r.Header[":protocol"] = []string{"websocket"}
-			}
-			w := httptest.NewRecorder()
-			server.ServeHTTP(w, r)
-			if w.Code != http.StatusBadRequest || h.upstream.last() != nil {
-				t.Errorf("HTTP/%d, %s: %d", version, name, w.Code)
+			for _, authorization := range []string{"", bearer(token)} {
+				r := httptest.NewRequest(http.MethodGet, "http://"+h.addr+"/chat", http.NoBody)
+				r.Method, r.ProtoMajor, r.Proto = http.MethodConnect, version, "websocket"
+				r.Header["X-Passport-Subject"] = []string{"forged"}
+				if version == 2 {
+					r.Proto = "HTTP/2.0"
+					r.Header[":protocol"] = []string{"websocket"}
+				}
+				if authorization != "" {
+					r.Header.Set("Authorization", authorization)
+				}
+				w := httptest.NewRecorder()
+				server.ServeHTTP(w, r)
+				got := h.upstream.last()
+				if authorization == "" {
+					if w.Code != http.StatusUnauthorized || got != nil {
+						t.Errorf("HTTP/%d, %s, no token: %d", version, name, w.Code)
+					}
+					continue
+				}
+				if w.Code != http.StatusOK || got == nil || got.method != http.MethodGet ||
+					got.header.Get("Upgrade") != "websocket" || got.header.Get("X-Passport-Subject") != testClient {
+					t.Errorf("HTTP/%d, %s: %d, the upstream got %v", version, name, w.Code, got)
+				}
 			}
 		}
+	}
+}
+
+// TestRefusesOddPathPastDoorInErrorRoutes: a request that fails comes to doors of its own.
+func TestRefusesOddPathPastDoorInErrorRoutes(t *testing.T) {
+	const fallback = `
+		@gone expression {err.status_code} == 410
+		handle @gone {
+			passport_auth /orders* scopes read
+			passport_auth %s scopes read
+			reverse_proxy {$UPSTREAM}
+		}
+		handle {
+			reverse_proxy {$UPSTREAM}
+		}`
+	for name, sites := range map[string]string{
+		"handle_errors": `http://{$ADDR} {
+			passport_server
+			error /gone/* 404
+			error 410
+			handle_errors {` + fmt.Sprintf(fallback, "/other/*") + `
+			}
+		}`,
+		"a named route": "&(api) {" + fmt.Sprintf(fallback, "/other/*") + `
+		}
+		http://{$ADDR} {
+			passport_server
+			error /gone/* 404
+			error 410
+			handle_errors {
+				invoke api
+			}
+		}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, sites)
+			attacked(
+				t, h,
+				attack{"GET /orders/1", 401}, attack{"GET /public/..;/orders/1", 400}, attack{"GET /public/..%5corders/1", 400},
+				attack{"GET /public/a%2fb", 200}, attack{"GET /gone/..;/orders/1", 200},
+			)
+		})
+	}
+}
+
+// TestRefusesOddPathPastDoorInErrorsOfSubroute: JSON has error routes within a site, too.
+func TestRefusesOddPathPastDoorInErrorsOfSubroute(t *testing.T) {
+	for name, door := range map[string]string{
+		"in place": `{"match": [{"path": ["/orders*"]}], "handle": [{"handler": "passport_auth", "scopes": ["read"]}]}`,
+		"invoked":  `{"handle": [{"handler": "invoke", "name": "door"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, "respond ok")
+			proxy := `{"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": "` + h.upstream.addr + `"}]}]}`
+			config := h.adapt("http://{$ADDR} {\npassport_server\nrespond /fails ok\n}")
+			routes := `"errors": {"routes": [` + door + "," + proxy + `]},` +
+				`"routes": [{"handle": [{"handler": "passport_server"}]}, {"handle": [{"handler": "error", "status_code": 500}]}]`
+			site := `"routes": [{"match": [{"host": ["` + strings.Split(h.addr, ":")[0] + `"]}], "terminal": true,` +
+				`"handle": [{"handler": "subroute", "routes": [{"handle": [{"handler": "subroute", ` + routes + `}]}]}]}]`
+			named := `"named_routes": {"door": {"handle": [{"handler": "subroute", "routes": [` +
+				`{"match": [{"path": ["/orders*"]}], "handle": [{"handler": "passport_auth", "scopes": ["read"]}]}]}]}}`
+			var whole map[string]any
+			if err := json.Unmarshal(config, &whole); err != nil {
+				t.Fatal(err)
+			}
+			var server map[string]any
+			if err := json.Unmarshal([]byte(`{"listen": ["`+h.addr+`"], "automatic_https": {"disable": true},`+
+				site+","+named+"}"), &server); err != nil {
+				t.Fatal(err)
+			}
+			if name == "in place" {
+				delete(server, "named_routes") // one that nobody invokes is refused
+			}
+			whole["apps"].(map[string]any)["http"].(map[string]any)["servers"] = map[string]any{"srv0": server}
+			config, err := json.Marshal(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.loadJSON(config)
+			attacked(
+				t, h,
+				attack{"GET /orders/1", 401}, attack{"GET /public/..;/orders/1", 400}, attack{"GET /public/a%2fb", 200},
+			)
+			h.get("/public", "X-Passport-Subject", "admin")
+			checkIdentity(t, h.upstream.last(), false)
+		})
+	}
+}
+
+// TestGuardsSiteWhoseErrorRoutesAloneHaveDoor: another site of the server has its own, and this one's routes are none
+// the less those of a site with a directive.
+func TestGuardsSiteWhoseErrorRoutesAloneHaveDoor(t *testing.T) {
+	for name, door := range map[string]string{
+		"a directive":   "passport_auth /orders* scopes read\nreverse_proxy {$UPSTREAM}",
+		"a named route": "invoke api",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, `&(api) {
+				passport_auth /orders* scopes read
+				reverse_proxy {$UPSTREAM}
+			}
+			http://localhost:{$PORT} {
+				passport_server
+				invoke api
+				handle_errors {
+					respond no
+				}
+			}
+			http://{$ADDR} {
+				error /fails* 500
+				reverse_proxy {$UPSTREAM}
+				handle_errors {
+					`+door+`
+				}
+			}
+			http://other.localhost:{$PORT} {
+				reverse_proxy {$UPSTREAM}
+				handle_errors {
+					respond no
+				}
+			}`)
+			for _, path := range []string{"/", "/fails"} {
+				if resp := h.get(path, "X-Passport-Subject", "admin"); resp.status != http.StatusOK {
+					t.Fatalf("%s: %d %s", path, resp.status, resp.body)
+				}
+				checkIdentity(t, h.upstream.last(), false)
+			}
+			h.raw("GET / HTTP/1.1\nHost: other.localhost\nX-Passport-Subject: admin\nConnection: close\n\n")
+			if got := h.upstream.last(); got == nil || got.header.Get("X-Passport-Subject") != "admin" {
+				t.Errorf("a site that has no directive was changed: %v", got)
+			}
+		})
+	}
+}
+
+// TestReportsOddTargetsAndRefusesNone: a site whose doors only report refuses nothing, in a named route neither.
+func TestReportsOddTargetsAndRefusesNone(t *testing.T) {
+	for name, directives := range map[string]string{
+		"in place":      "@some path /orders*\npassport_auth @some {\nreport_only\n}\nreverse_proxy {$UPSTREAM}",
+		"a named route": "invoke door\nreverse_proxy {$UPSTREAM}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, "&(door) {\n@some path /orders*\npassport_auth @some {\nreport_only\n}\n}\n"+
+				"http://{$ADDR} {\npassport_server\n"+directives+"\n}")
+			for _, target := range []string{
+				"/public/..;/orders/1", "/x%7f", "/public/%09/x", "/" + strings.Repeat("a", maxOddPath) + ";",
+			} {
+				since := len(h.logged())
+				attacked(t, h, attack{"GET " + target + "\nX-Passport-Subject: admin", 200})
+				if lines := strings.Count(h.logged()[since:], `"request would be refused"`); lines != 1 {
+					t.Errorf("%.40s: %d reports", target, lines)
+				}
+			}
+		})
 	}
 }
 

@@ -50,7 +50,10 @@ func inConfig(list caddyhttp.RouteList) caddyhttp.RouteList {
 	if s := siteIn(list); s != nil {
 		return s.routes
 	}
-	if errorsIn(list) != nil {
+	if e := errorsIn(list); e != nil {
+		if e.routes != nil {
+			return e.routes
+		}
 		return list[1:]
 	}
 	return list
