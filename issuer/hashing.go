@@ -17,17 +17,18 @@ const (
 	maxHashers   = 4
 	maxHashQueue = 64
 	hashShare    = 16                     // one part in so many of the cores
-	hashSavings  = 250 * time.Millisecond // of each core
+	hashSavings  = 500 * time.Millisecond // of each core
 )
 
 var hashing = newHashQueue(runtime.GOMAXPROCS(0))
 
 // hashQueue is where hashes wait for a core.
 type hashQueue struct {
-	cores  int
-	places chan struct{} // full while as many hash or wait as may
-	slots  chan struct{} // full while as many hash as may
-	hashes atomic.Int64  // that were done, for tests to count
+	cores   int
+	savings time.Duration // of the share, at most
+	places  chan struct{} // full while as many hash or wait as may
+	slots   chan struct{} // full while as many hash as may
+	hashes  atomic.Int64  // that were done, for tests to count
 
 	mu   sync.Mutex
 	paid time.Time // until when the share of the cores has been used up
@@ -36,9 +37,10 @@ type hashQueue struct {
 func newHashQueue(cores int) *hashQueue {
 	slots := min(cores, maxHashers)
 	return &hashQueue{
-		cores:  cores,
-		places: make(chan struct{}, slots+maxHashQueue),
-		slots:  make(chan struct{}, slots),
+		cores:   cores,
+		savings: hashSavings * hashShare,
+		places:  make(chan struct{}, slots+maxHashQueue),
+		slots:   make(chan struct{}, slots),
 	}
 }
 
@@ -87,7 +89,7 @@ func (q *hashQueue) rest(ctx context.Context) error {
 func (q *hashQueue) pay(took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if saved := time.Now().Add(-hashSavings * hashShare); q.paid.Before(saved) {
+	if saved := time.Now().Add(-q.savings); q.paid.Before(saved) {
 		q.paid = saved
 	}
 	q.paid = q.paid.Add(took * hashShare / time.Duration(q.cores))

@@ -100,8 +100,8 @@ func (a *attempt) run(ctx context.Context) (*store.User, error) {
 	return u, nil
 }
 
-// pair is the subject of guesses at a login from an address.
-func (a *attempt) pair() string { return a.folded + "\x00" + a.address }
+// pair is the subject of guesses at a login from the attempt's address.
+func (a *attempt) pair(login string) string { return login + "\x00" + a.address }
 
 // mayTry tells whether a password may be tried now, and what a wrong one counts for.
 //
@@ -112,14 +112,14 @@ func (a *attempt) mayTry(ctx context.Context) error {
 	err := a.db.View(ctx, func(r *store.Records) (err error) {
 		a.tries = []try{{guessLogin, a.folded}}
 		if a.address != "" {
-			known, err := r.Guesses(guessKnown, a.pair())
+			known, err := r.Guesses(guessKnown, a.pair(a.folded))
 			if err != nil {
 				return err
 			}
 			if known.LastAt.IsZero() {
 				a.tries = append(a.tries, try{guessAddress, a.address})
 			} else {
-				a.tries = []try{{guessKnown, a.pair()}}
+				a.tries = []try{{guessKnown, a.pair(a.folded)}}
 			}
 		}
 		wait, err = waitFor(r, a.tries)
@@ -249,17 +249,20 @@ func (a *attempt) admit(r *store.Records, found *admission) (*store.User, error)
 	return u, nil
 }
 
-// forget makes an end of the waiting for who has signed in, and remembers the address.
+// forget makes an end of the waiting for who has signed in, by name or email, and remembers the address.
 func (a *attempt) forget(r *store.Records, u *store.User) error {
 	for _, login := range []string{a.folded, store.FoldLogin(u.Name), store.FoldLogin(u.Email)} {
 		if err := r.ForgetGuesses(guessLogin, login); err != nil {
 			return err
 		}
+		if a.address == "" || login == "" {
+			continue
+		}
+		if err := r.PutGuesses(guessKnown, a.pair(login), store.Guesses{LastAt: r.Now()}); err != nil {
+			return err
+		}
 	}
-	if a.address == "" {
-		return nil
-	}
-	return r.PutGuesses(guessKnown, a.pair(), store.Guesses{LastAt: r.Now()})
+	return nil
 }
 
 // decoys choose the hash that the password for a name that nobody has is compared with. Hashes that were given take
