@@ -160,16 +160,11 @@ func (i *Issuer) unchanged(r *store.Records, client *store.Client) error {
 	if i.clients[client.ID] == client {
 		return nil
 	}
-	now, err := r.Client(client.ID)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return errClientChanged
-	case err != nil:
-		return err
-	case now.Disabled || !now.UpdatedAt.Equal(client.UpdatedAt):
+	same, err := r.ClientUnchanged(client)
+	if err == nil && (!same || client.Disabled) {
 		return errClientChanged
 	}
-	return nil
+	return err
 }
 
 // minSecret is how many characters a secret of the configuration needs at least: fewer can be guessed, and nothing

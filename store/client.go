@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"hash/maphash"
 	"time"
 )
 
@@ -24,15 +25,35 @@ type Client struct {
 
 	// TokensNotBefore kills the tokens that were issued until then: it is set when the client is disabled.
 	TokensNotBefore time.Time `json:"tokens_not_before,omitzero"`
+
+	version uint64 // of the record that it was read from; zero: of none
 }
+
+// clientVersions makes a version of a record.
+var clientVersions = maphash.MakeSeed()
 
 // Client returns the client with that ID, or [ErrNotFound].
 func (r *Records) Client(id string) (*Client, error) {
-	var c Client
-	if err := r.get(r.key(kindClient, id), &c); err != nil {
+	key := r.key(kindClient, id)
+	value, err := r.tx.Get(key)
+	if err != nil {
 		return nil, err
 	}
-	return &c, nil
+	c := &Client{version: maphash.Bytes(clientVersions, value)}
+	if err := decode(key, value, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// ClientUnchanged tells whether the record of a client is still what it was when [Records.Client] read c from it. It
+// costs less than to read the client again.
+func (r *Records) ClientUnchanged(c *Client) (bool, error) {
+	value, err := r.tx.Get(r.key(kindClient, c.ID))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && maphash.Bytes(clientVersions, value) == c.version, err
 }
 
 // PutClient creates or replaces a client. Disabling one ends its tokens; they stay ended when it is enabled again.
