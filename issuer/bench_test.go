@@ -3,12 +3,18 @@
 package issuer
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -67,6 +73,109 @@ func BenchmarkToken(b *testing.B) {
 	const body = "grant_type=client_credentials&scope=read+write"
 	b.Run("configured", func(b *testing.B) { h.benchmark(b, "/oauth/token", basic("orders-sync", testSecret), body, 32) })
 	b.Run("stored", func(b *testing.B) { h.benchmark(b, "/oauth/token", basic(stored.ID, secret), body, 32) })
+}
+
+// keeper is a ResponseWriter that keeps the last body.
+type keeper struct {
+	discard
+	body []byte
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	k.body = append(k.body[:0], p...)
+	return len(p), nil
+}
+
+// grantBench sends requests of the client site, each with what next makes of the answer to the one before (nil: the
+// first of a goroutine).
+func (h *house) grantBench(b *testing.B, next func(answer []byte) string) {
+	b.Helper()
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.ResetTimer()
+	before := cpu(b)
+	defer func() { b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op") }()
+	b.RunParallel(func(pb *testing.PB) {
+		r := httptest.NewRequest(http.MethodPost, "https://api.example.com/oauth/token", nil)
+		r.Header.Set("Content-Type", formMedia)
+		r.Header.Set("Authorization", basic("site", testSecret))
+		w := &keeper{discard: discard{header: make(http.Header)}}
+		for pb.Next() {
+			body := next(w.body)
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			clear(w.header)
+			h.handler.ServeHTTP(w, r)
+			if w.status != http.StatusOK {
+				b.Errorf("%d %s", w.status, w.body)
+				return
+			}
+		}
+	})
+}
+
+// codes are codes of people for a client.
+func (h *house) codes(client string, people []*store.User, n int) []string {
+	list := make([]string, 0, n)
+	for len(list) < n {
+		h.update(func(r *store.Records) error {
+			for range min(1000, n-len(list)) {
+				code, err := h.issuer.newCode(r, store.Code{
+					ClientID: client, UserID: people[len(list)%len(people)].ID, Issuer: testIdentifier,
+					RedirectURI: testRedirect, RedirectSent: true, Scopes: []string{"read", "write"},
+					Challenge: s256(testVerifier), AuthenticatedAt: r.Now(),
+				})
+				if err != nil {
+					return err
+				}
+				list = append(list, code)
+			}
+			return nil
+		})
+	}
+	return list
+}
+
+// BenchmarkGrants compares what people's grants cost with the token of a client for itself.
+func BenchmarkGrants(b *testing.B) {
+	h := newHouse(b, peopled, func(c *Config) {
+		c.Observer = nil
+		c.Lifetimes.AuthorizationCode = time.Hour
+		for i := range c.Clients {
+			if c.Clients[i].ID == "site" {
+				c.Clients[i].Grants = append(c.Clients[i].Grants, "client_credentials")
+			}
+		}
+	})
+	people := make([]*store.User, 1000)
+	for i := range people {
+		people[i] = h.person(fmt.Sprintf("Person %d", i))
+	}
+	b.Run("client_credentials", func(b *testing.B) {
+		h.benchmark(b, "/oauth/token", basic("site", testSecret), "grant_type=client_credentials&scope=read+write", 32)
+	})
+	form := "grant_type=authorization_code&redirect_uri=" + url.QueryEscape(testRedirect) + "&code_verifier=" + testVerifier +
+		"&code="
+	b.Run("authorization_code", func(b *testing.B) {
+		codes := h.codes("site", people, b.N)
+		var used atomic.Int64
+		h.grantBench(b, func([]byte) string { return form + codes[used.Add(1)-1] })
+	})
+	b.Run("refresh_token", func(b *testing.B) {
+		first := make([]string, 32*runtime.GOMAXPROCS(0))
+		for i, code := range h.codes("site", people, len(first)) {
+			first[i] = h.gives(h.askByCode("site", code)).refresh
+		}
+		var begun atomic.Int64
+		h.grantBench(b, func(answer []byte) string {
+			token := ""
+			if answer == nil {
+				token = first[begun.Add(1)-1]
+			} else if _, rest, ok := bytes.Cut(answer, []byte(`"refresh_token":"`)); ok {
+				token = string(rest[:bytes.IndexByte(rest, '"')])
+			}
+			return "grant_type=refresh_token&refresh_token=" + token
+		})
+	})
 }
 
 func BenchmarkIntrospect(b *testing.B) {
