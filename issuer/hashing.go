@@ -30,8 +30,9 @@ type hashQueue struct {
 	slots   chan struct{} // full while as many hash as may
 	hashes  atomic.Int64  // that were done, for tests to count
 
-	mu   sync.Mutex
-	paid time.Time // until when the share of the cores has been used up
+	mu    sync.Mutex
+	paid  time.Time                // until when the share of the cores has been used up
+	least map[string]time.Duration // that a hash of a kind has taken: what it costs when nothing is in its way
 }
 
 func newHashQueue(cores int) *hashQueue {
@@ -41,11 +42,12 @@ func newHashQueue(cores int) *hashQueue {
 		savings: hashSavings * hashShare,
 		places:  make(chan struct{}, slots+maxHashQueue),
 		slots:   make(chan struct{}, slots),
+		least:   make(map[string]time.Duration),
 	}
 }
 
-// do runs one hash when its turn comes. It answers [*tooManyError] when too many wait already, or the error of ctx.
-func (q *hashQueue) do(ctx context.Context, hash func()) error {
+// do runs one hash when its turn comes. kind says which hashes cost the same. It answers [*tooManyError] when too many wait already, or the error of ctx.
+func (q *hashQueue) do(ctx context.Context, kind string, hash func()) error {
 	select {
 	case q.places <- struct{}{}:
 		defer func() { <-q.places }()
@@ -64,7 +66,7 @@ func (q *hashQueue) do(ctx context.Context, hash func()) error {
 	begin := time.Now()
 	hash()
 	q.hashes.Add(1)
-	q.pay(time.Since(begin))
+	q.pay(kind, time.Since(begin))
 	return nil
 }
 
@@ -85,10 +87,19 @@ func (q *hashQueue) rest(ctx context.Context) error {
 	}
 }
 
-// pay takes the time that a hash took from the share.
-func (q *hashQueue) pay(took time.Duration) {
+// maxHashKinds bounds what is remembered: there are as many kinds as operators choose.
+const maxHashKinds = 256
+
+// pay takes what a hash has cost from the share. That it took longer than others of its kind is the doing of who uses
+// the cores beside it.
+func (q *hashQueue) pay(kind string, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if least, ok := q.least[kind]; ok && least <= took {
+		took = least
+	} else if ok || len(q.least) < maxHashKinds {
+		q.least[kind] = took
+	}
 	if saved := time.Now().Add(-q.savings); q.paid.Before(saved) {
 		q.paid = saved
 	}

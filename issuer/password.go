@@ -58,7 +58,7 @@ func checkPassword(password string, known ...string) error {
 		return &PasswordError{fmt.Sprintf("has more than %d bytes", maxPassword)}
 	case commonPasswords()[folded]:
 		return &PasswordError{"is one of those that everybody tries first"}
-	case strings.Count(folded, folded[:1]) == len(folded):
+	case isOneCharacter(password):
 		return &PasswordError{"is one character, repeated"}
 	}
 	for _, name := range known {
@@ -71,12 +71,17 @@ func checkPassword(password string, known ...string) error {
 	return nil
 }
 
+func isOneCharacter(s string) bool {
+	first, size := utf8.DecodeRuneInString(s)
+	return strings.TrimLeft(s[size:], string(first)) == ""
+}
+
 // normalPassword is what is hashed of a password: one that was typed on another keyboard is the same (RFC 8265 §4.2.2).
 func normalPassword(password string) string { return norm.NFC.String(password) }
 
 // hashPassword hashes a password for an own account. The error is that of the queue.
 func hashPassword(ctx context.Context, password string) (hash string, err error) {
-	queued := hashing.do(ctx, func() { hash, err = argon2id.CreateHash(normalPassword(password), ownHash) })
+	queued := hashing.do(ctx, ownHashKind, func() { hash, err = argon2id.CreateHash(normalPassword(password), ownHash) })
 	return hash, errors.Join(queued, err)
 }
 
@@ -87,7 +92,7 @@ func PasswordMatches(ctx context.Context, hash, password string) (matches bool, 
 		return false, err
 	}
 	password = normalPassword(password)
-	err = hashing.do(ctx, func() {
+	err = hashing.do(ctx, hashKind(hash), func() {
 		if isArgon2id(hash) {
 			matches, _ = argon2id.ComparePasswordAndHash(password, hash) // it was decoded before
 		} else {
@@ -135,6 +140,18 @@ func CheckPasswordHash(hash string) error {
 		return nil
 	}
 	return errors.New("it is neither an argon2id hash ($argon2id$v=19$…) nor a bcrypt hash ($2y$…)")
+}
+
+// ownHashKind is the [hashKind] of own accounts.
+const ownHashKind = "argon2id$v=19$m=19456,t=2,p=1"
+
+// hashKind is the beginning of a hash, which says what it costs.
+func hashKind(hash string) string {
+	parts := strings.Split(hash, "$")
+	if isArgon2id(hash) {
+		return strings.Join(parts[1:4], "$")
+	}
+	return strings.Join(parts[1:3], "$")
 }
 
 // isOwnHash tells whether a hash is as strong as those that are made now.
