@@ -26,6 +26,9 @@ const (
 type visit struct {
 	stripped bool                // of what a caller has no right to tell the upstream
 	exits    []caddyhttp.Handler // what comes after the sites that the request is in, the innermost last
+	answered bool                // by an issuer, see [hideAnswer]
+	site     *site               // that it has come into last; nil: none
+	session  string              // what its browser's session is proved by, see issuer.SessionCookie
 
 	read          bool   // the token has been looked for
 	how           sent   // how it was sent
@@ -38,6 +41,8 @@ type visit struct {
 	foreign  *foreign
 	verdict  *verify.Identity
 	err      error
+
+	sessionVerdict sessionVerdict
 
 	// identity is who the request is let through for; nil while no passport_auth has done so. What is not let through
 	// is nobody, whatever its token says.

@@ -25,6 +25,10 @@ type Server struct {
 	// Prefix is the path that the endpoints have in front. All below it belongs to the issuer. Default: "/oauth".
 	Prefix string `json:"prefix,omitempty"`
 
+	// CSRFCookie is the name of the cookie from which scripts take the token that they send in X-XSRF-TOKEN: another one
+	// where the upstream has such a cookie itself. One issuer has one. Default: "XSRF-TOKEN".
+	CSRFCookie string `json:"csrf_cookie,omitempty"`
+
 	instance *instance
 	logger   *zap.Logger
 	serving  atomic.Pointer[serving]
@@ -57,11 +61,24 @@ func (s *Server) Provision(ctx caddy.Context) error {
 	if s.instance, err = app.instance(s.Issuer); err != nil {
 		return err
 	}
-	return guardSite(ctx)
+	if s.CSRFCookie != "" {
+		if err := s.instance.nameXSRFCookie(s.CSRFCookie); err != nil {
+			return err
+		}
+	}
+	if err := guardSite(ctx); err != nil {
+		return err
+	}
+	return publishServer(ctx, s)
 }
 
-// Validate checks the prefix.
-func (s *Server) Validate() error { return checkPrefix(s.Prefix) }
+// Validate checks the prefix and the name of the cookie.
+func (s *Server) Validate() error {
+	if err := checkCSRFCookie(s.CSRFCookie); err != nil {
+		return err
+	}
+	return checkPrefix(s.Prefix)
+}
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -81,9 +98,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if ctx != r.Context() {
 		r = r.WithContext(ctx)
 	}
-	s.handler(running).ServeHTTP(w, r)
+	s.handler(running).ServeHTTP(w, informed(r))
+	if v := visitOf(r); v != nil {
+		v.answered = true
+	}
 	end(nil)
 	return nil
+}
+
+// informed is the request with what the issuer is told of it: the session, whose cookie has been taken out, and the
+// client's address as Caddy sees it.
+func informed(r *http.Request) *http.Request {
+	ctx := r.Context()
+	if v := visitOf(r); v != nil && v.stripped {
+		ctx = issuer.WithSession(ctx, v.session)
+	}
+	ip, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	return r.WithContext(issuer.WithRemoteIP(ctx, ip))
 }
 
 // handler returns the handler of the open issuer.

@@ -21,6 +21,7 @@ import (
 type site struct {
 	names     names
 	resources resources // whose metadata it serves
+	servers   []*Server // that serve an issuer there
 	logger    *zap.Logger
 
 	routes caddyhttp.RouteList      // the original list
@@ -60,6 +61,19 @@ func publishResource(ctx caddy.Context, res *resource) error {
 	sites, err := sitesOf(ctx, srv)
 	for _, s := range sites {
 		s.resources.add(res)
+	}
+	return err
+}
+
+// publishServer has the site that is being provisioned know that an issuer is served there.
+func publishServer(ctx caddy.Context, server *Server) error {
+	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nil
+	}
+	sites, err := sitesOf(ctx, srv)
+	for _, s := range sites {
+		s.servers = append(s.servers, server)
 	}
 	return err
 }
@@ -215,8 +229,8 @@ func invokes(route caddyhttp.Route) bool {
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	v := begin(r)
-	v.stripped = true
-	s.names.strip(r)
+	v.site = s
+	s.names.strip(r, v)
 	if res := s.resources.find(r); res != nil {
 		res.serve(w, r, s.logger)
 		return nil
@@ -235,6 +249,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	v.exits = append(v.exits, next)
 	err := s.chain().ServeHTTP(w, r)
 	v.exits = v.exits[:len(v.exits)-1]
+	if v.answered {
+		hideAnswer(w)
+	}
 	return err
 }
 
