@@ -10,7 +10,9 @@ import (
 )
 
 // keeper is a writer of some module that keeps the header fields to itself for a while.
-type keeper struct{ *caddyhttp.ResponseWriterWrapper }
+type keeper struct {
+	*caddyhttp.ResponseWriterWrapper
+}
 
 // TestCodesInTheAccessLog: what the log reads when all is done has no code, and what is not sent yet has it still.
 func TestCodesInTheAccessLog(t *testing.T) {
