@@ -64,6 +64,14 @@ type Auth struct {
 	// be evaluated has not. They know claims, scopes, client, user and request. Default: none.
 	Require []string `json:"require,omitempty"`
 
+	// Session takes the session of a person who has signed in to the issuer with a browser for an identity too, where no
+	// token is sent: with every scope that the person may have, no client (X-Passport-Client is left out), whatever
+	// Audience says. Requests of other sites' pages are none of that person's; one that changes something, by its method
+	// or an override of it, has to have the value of the cookie XSRF-TOKEN in the header field X-XSRF-TOKEN or
+	// X-CSRF-TOKEN. A browser that asks for a page without a session is sent to the sign-in page of the passport_server
+	// of the same site, and back. Default: false.
+	Session bool `json:"session,omitempty"`
+
 	// Optional lets a request without a token pass as anonymous: what it sends in the header field Authorization by
 	// another scheme, or in the query, reaches the upstream. A bad token is still refused. Default: false.
 	Optional bool `json:"optional,omitempty"`
@@ -124,7 +132,7 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	}
 	a.gate = &gate{
 		scopes: a.Scopes, anyScope: a.AnyScope, subject: a.Subject, audience: audience, clients: a.Clients,
-		expressions: a.Require, trust: a.Trust, introspect: a.Introspect,
+		expressions: a.Require, trust: a.Trust, introspect: a.Introspect, session: a.Session,
 	}
 	if err := a.gate.provision(ctx, a.Issuer); err != nil {
 		return err
@@ -185,8 +193,7 @@ func checkUpstreamHeader(name string) error {
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	v := begin(r)
 	if !v.stripped {
-		v.stripped = true
-		a.names.strip(r)
+		a.names.strip(r, v)
 	}
 	open, id, refused := a.gate.identify(r, v)
 	if !a.ReportOnly { // or callers that know the upstream's credential would be shut out
@@ -212,6 +219,9 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case a.ReportOnly:
 		return a.passReported(w, r, next, v, nil, refusedAnonymous)
 	}
+	if to := a.signIn(r, v); to != "" {
+		return sendToSignIn(w, to)
+	}
 	a.log(v, nil, refusedAnonymous)
 	return a.refuse(w, refusedAnonymous)
 }
@@ -231,6 +241,9 @@ func (a *Auth) pass(
 	watched := v.identity == id // by a passport_auth before this one
 	a.keepToken(r, v)
 	v.introduce(r.Header, id)
+	if !watched && id.Session() {
+		open.giveToken(w, r, v, id)
+	}
 	if len(a.upstream) > 0 {
 		a.setUpstream(r)
 	}

@@ -38,6 +38,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    require         <expression>
 //	    trust           ...
 //	    introspect      ...
+//	    session
 //	    optional
 //	    report_only
 //	    forward_token
@@ -61,6 +62,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"resource":        {parse: a.parseResource},
 		"clients":         list(&a.Clients),
 		"require":         {parse: a.parseRequire, many: true},
+		"session":         flag(&a.Session),
 		"optional":        flag(&a.Optional),
 		"report_only":     flag(&a.ReportOnly),
 		"forward_token":   flag(&a.ForwardToken),

@@ -70,12 +70,16 @@ func (e *explanation) write(w io.Writer) {
 			fmt.Fprintf(w, "  after\tan answer of %s, on some of them\n", door.After)
 		}
 		if who := door.ClientID; who != "" {
-			fmt.Fprintf(w, "  token\tof client %s, for %s, with scope %s\n", who, door.Subject, dash(door.Scope))
+			subject := door.Subject
+			if door.Username != "" {
+				subject = fmt.Sprintf("%s (%s)", door.Username, subject)
+			}
+			fmt.Fprintf(w, "  token\tof client %s, for %s, with scope %s\n", who, subject, dash(door.Scope))
 		}
 		for _, option := range []struct {
 			set  bool
 			name string
-		}{{door.Optional, "optional"}, {door.ReportOnly, "report_only"}, {door.Preflight, "preflight"}} {
+		}{{door.Session, "session"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"}, {door.Preflight, "preflight"}} {
 			if option.set {
 				fmt.Fprintf(w, "  option\t%s\n", option.name)
 			}

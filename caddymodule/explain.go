@@ -41,6 +41,7 @@ type explanation struct {
 type explainedDoor struct {
 	Path       string            `json:"path"` // in the config, below /config/ of the admin endpoint
 	Issuer     string            `json:"issuer"`
+	Session    bool              `json:"session,omitempty"` // which it could be asked for: none is ever brought here
 	Optional   bool              `json:"optional,omitempty"`
 	ReportOnly bool              `json:"report_only,omitempty"`
 	Preflight  bool              `json:"preflight,omitempty"`
@@ -51,6 +52,7 @@ type explainedDoor struct {
 	Reason     string            `json:"reason,omitempty"` // of the refusal
 	ClientID   string            `json:"client_id,omitempty"`
 	Subject    string            `json:"sub,omitempty"`
+	Username   string            `json:"username,omitempty"`
 	Scope      string            `json:"scope,omitempty"`
 }
 
@@ -186,8 +188,9 @@ func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler, after s
 	switch h := h.(type) {
 	case *site:
 		v := begin(r)
-		v.stripped = true
-		h.names.strip(r)
+		v.site = h
+		h.names.strip(r, v)
+		v.session = "" // a cookie is its browser's alone: nobody brings it here
 		if refused, _ := h.doors().mistakable(r); refused {
 			e.refuse(refusedMistakable)
 			return false
@@ -243,7 +246,7 @@ func (e *explainer) refuse(n *refusal) {
 // explain says what the handler makes of a request.
 func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	door := explainedDoor{
-		Path: path, Issuer: a.Issuer, Optional: a.Optional, ReportOnly: a.ReportOnly, Preflight: a.Preflight,
+		Path: path, Issuer: a.Issuer, Session: a.Session, Optional: a.Optional, ReportOnly: a.ReportOnly, Preflight: a.Preflight,
 		Demands: []explainedDemand{},
 	}
 	if door.Issuer == "" {
@@ -251,8 +254,8 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	}
 	v := begin(r)
 	if !v.stripped {
-		v.stripped = true
-		a.names.strip(r)
+		a.names.strip(r, v)
+		v.session = ""
 	}
 	open, id, refused := a.gate.identify(r, v)
 	good := id
@@ -261,7 +264,7 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	}
 	door.Demands = a.gate.explain(r, open, good)
 	if good != nil {
-		door.ClientID, door.Subject, door.Scope = good.ClientID, good.Subject, good.Scope
+		door.ClientID, door.Subject, door.Username, door.Scope = good.ClientID, good.Subject, good.Username, good.Scope
 		refused = a.gate.check(r, open, good)
 	}
 	switch {
@@ -277,6 +280,9 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 		refused = refusedAnonymous
 	}
 	door.Result, door.Status, door.Reason = "refused", refused.status, refused.description
+	if to := a.signIn(r, v); refused == refusedAnonymous && to != "" && !a.ReportOnly {
+		door.Status, door.Reason = http.StatusSeeOther, "without a session the browser is sent to "+to
+	}
 	if refused.cause != nil && refused.status != http.StatusUnauthorized {
 		door.Reason += ": " + refused.cause.Error()
 	}

@@ -28,6 +28,7 @@ type gate struct {
 	expressions      []string // CEL, all of which have to come out true
 	trust            []*Trust
 	introspect       *Introspect
+	session          bool // a browser's session is an identity too
 
 	require []*requirement // expressions, compiled
 	enough  atomic.Pointer[enough]
@@ -51,6 +52,9 @@ func (g *gate) provision(ctx caddy.Context, issuerName string) error {
 		return err
 	}
 	identifier := ""
+	if issuerName == issuerOff && g.session {
+		return errors.New("session: a session is our own issuer's, which is off here")
+	}
 	if issuerName != issuerOff {
 		if g.instance, err = app.instance(issuerName); err != nil {
 			return err
@@ -123,6 +127,9 @@ func (g *gate) wanted() string {
 func (g *gate) identify(r *http.Request, v *visit) (*running, *verify.Identity, *refusal) {
 	switch v.bearer(r) {
 	case sentNone:
+		if g.session {
+			return g.identifySession(r, v)
+		}
 		return nil, nil, nil
 	case sentTwice:
 		return nil, nil, refusedTwice

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type instance struct {
 	scopes   []string // that routes demand
 	audience []string // that routes demand
 	routes   []issuer.Route
+	xsrf     string // what a passport_server calls the cookie of [instance.xsrfCookie]
 }
 
 // running is what an open issuer consists of.
@@ -53,6 +55,8 @@ type running struct {
 	ring     *keys.Ring
 	verifier *verify.Verifier
 	issuer   *issuer.Issuer
+
+	xsrfCookie string // the name of the cookie with the token against forged requests
 
 	release func() error // gives the database back
 	stop    context.CancelFunc
@@ -91,6 +95,25 @@ func (i *instance) configured(client string) bool {
 	}
 	_, ok := i.config.clientIDs[client]
 	return ok
+}
+
+// nameXSRFCookie gives the cookie with the token against forged requests a name. Handlers call it when they are
+// provisioned. One issuer has one.
+func (i *instance) nameXSRFCookie(name string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.xsrf != "" && i.xsrf != name {
+		return fmt.Errorf("csrf_cookie: another passport_server of this issuer has the name %q", i.xsrf)
+	}
+	i.xsrf = name
+	return nil
+}
+
+// xsrfCookie is the name of that cookie.
+func (i *instance) xsrfCookie() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return cmp.Or(i.xsrf, defaultXSRFCookie)
 }
 
 // ready tells whether the issuer is open.
@@ -171,9 +194,12 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 	}
 	r.verifier = verify.New(verify.Config{
 		Keys: r.ring, DB: r.db, Client: i.configured, UserKnown: i.userKnown, Lag: i.config.RevocationLag.bound(),
-		Counts: verifications.ofIssuer(i.name), Span: verificationSpan,
+		UserScopes: func(u *store.User) []string { return r.issuer.ScopesOfUser(u) },
+		Counts:     verifications.ofIssuer(i.name), Span: verificationSpan,
 	})
 	config := i.config.issuerConfig()
+	r.xsrfCookie = i.xsrfCookie()
+	config.XSRFCookie = r.xsrfCookie
 	config.Name, config.Logger, config.Observer = i.name, i.logger, told
 	config.DB, config.Ring, config.Verifier = r.db, r.ring, r.verifier
 	if r.issuer, err = issuer.New(config); err != nil {

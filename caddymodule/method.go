@@ -13,7 +13,9 @@ var methodOverrides = []string{"x-http-method-override", "x-http-method", "x-met
 
 func isMethodOverride(name string) bool {
 	return len(name) <= len(methodOverrides[0]) && len(name) >= len(methodOverrides[1]) &&
-		slices.Contains(methodOverrides, fold(name))
+		slices.ContainsFunc(methodOverrides, func(other string) bool {
+			return len(name) == len(other) && sameFolded(name, other)
+		})
 }
 
 // otherMethods are what an upstream may take the method for.

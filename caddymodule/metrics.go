@@ -133,6 +133,8 @@ func (n *refusal) label() string {
 		return "subject"
 	case n == refusedOtherClient:
 		return "clients"
+	case n == refusedForgery, n == refusedCrossSite:
+		return "forgery"
 	case n == refusedMistakable:
 		return "ambiguous_target"
 	case n.status == http.StatusServiceUnavailable:

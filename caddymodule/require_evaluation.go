@@ -32,7 +32,7 @@ type evaluation struct {
 	query        *textMap
 	headers      *textMap
 	client       *knownClient
-	unavailable  error // the client could not be looked up
+	unavailable  error // the client or the person could not be looked up
 
 	scopes                  heldScopes
 	clientObj, userObj, req object
@@ -131,11 +131,20 @@ func (s *evaluation) knownClient() (*knownClient, error) {
 func (s *evaluation) userID() (ref.Val, error)   { return s.own(s.id.UserID) }
 func (s *evaluation) username() (ref.Val, error) { return s.own(s.id.Username) }
 
-// email is the claim of that name.
+// email is that of the person's record: no token has it.
 func (s *evaluation) email() (ref.Val, error) {
-	claim, _ := s.id.Claim("email")
-	address, _ := claim.(string)
-	return s.own(address)
+	if !s.id.Own() {
+		return nil, errAbsent
+	}
+	user, err := s.open.verifier.User(s.request.Context(), s.id)
+	switch {
+	case errors.Is(err, verify.ErrUserGone):
+		return nil, errAbsent
+	case err != nil:
+		s.unavailable = fmt.Errorf("looking up the person: %w", err)
+		return nil, err
+	}
+	return given(user.Email)
 }
 
 // own is a name that our own issuer has given.
@@ -245,7 +254,7 @@ type knownClient struct {
 // lookUpClient finds the client of the token. [errAbsent] says that nothing is known of it: so it is for the tokens of
 // other issuers, whose clients may have the same IDs as ours.
 func (s *evaluation) lookUpClient() (*knownClient, error) {
-	if !s.id.Own() {
+	if !s.id.Own() || s.id.Session() || s.id.Personal() {
 		return nil, errAbsent
 	}
 	for i := range s.instance.config.clients {

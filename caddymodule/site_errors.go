@@ -140,7 +140,7 @@ func (e *errorGuard) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	if !v.stripped {
 		v.stripped = true
 		for _, s := range e.sites {
-			s.names.strip(r)
+			s.names.strip(r, v)
 		}
 	}
 	doors := e.doors()

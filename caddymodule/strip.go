@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
 )
 
 // identityPrefix begins the names of all header fields that carry an identity to the upstream, folded.
@@ -88,8 +90,9 @@ func sameFolded(name, with string) bool {
 }
 
 // strip takes from the request what the caller has no right to tell the upstream: header fields of n in any spelling,
-// as trailers too, and the issuer's session cookie; and what would have the proxy remove ours.
-func (n *names) strip(r *http.Request) {
+// as trailers too, and the issuer's session cookie, which the visit keeps; and what would have the proxy remove ours.
+func (n *names) strip(r *http.Request, v *visit) {
+	v.stripped = true
 	h := r.Header
 	for name := range h {
 		if n.has(name) {
@@ -112,7 +115,8 @@ func (n *names) strip(r *http.Request) {
 	if values, ok := h["Trailer"]; ok {
 		setOrDelete(h, "Trailer", filterTokens(values, n.has))
 	}
-	if values, ok := h["Cookie"]; ok {
+	if values, ok := h["Cookie"]; ok && hasSession(values) {
+		v.session = issuer.SessionCookie(r)
 		setOrDelete(h, "Cookie", withoutSession(values))
 	}
 	if r.Trailer != nil { // else none is announced, and net/http tells us of no others
@@ -184,11 +188,13 @@ func filterTokens(lists []string, drop func(token string) bool) []string {
 	return kept
 }
 
+// hasSession tells, quickly, whether Cookie fields may have the issuer's session cookie.
+func hasSession(fields []string) bool {
+	return slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "passport_session") })
+}
+
 // withoutSession takes the issuer's session cookie from Cookie fields. It changes no slice that it is given.
 func withoutSession(fields []string) []string {
-	if !slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "passport_session") }) {
-		return fields
-	}
 	kept := make([]string, 0, len(fields))
 	for _, field := range fields {
 		var pairs []string

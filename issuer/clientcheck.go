@@ -29,6 +29,9 @@ const (
 	maxClientScopes = 200
 )
 
+// reservedClientID is the `client_id` of personal access tokens, which no client has.
+const reservedClientID = "personal_access"
+
 // checkClient holds a client against the rules, and gives it the grants that suit it when it names none.
 func (i *Issuer) checkClient(c *store.Client) error {
 	if err := checkFields(c); err != nil {
@@ -39,6 +42,8 @@ func (i *Issuer) checkClient(c *store.Client) error {
 
 func checkFields(c *store.Client) error {
 	switch {
+	case c.ID == reservedClientID:
+		return &InvalidError{"client_id", reservedClientID + " stands for personal access tokens: give it another"}
 	case utf8.RuneCountInString(c.Name) > maxName:
 		return &InvalidError{"client_name", fmt.Sprintf("it has more than %d characters", maxName)}
 	case hasControl(c.Name) || !utf8.ValidString(c.Name):

@@ -162,7 +162,9 @@ func New(c Config) (*Issuer, error) {
 	}
 	i.lib = newLibrary(i)
 	if i.verifier == nil {
-		i.verifier = verify.New(verify.Config{Keys: c.Ring, DB: c.DB, Client: i.ConfigClient, UserKnown: i.UserKnown})
+		i.verifier = verify.New(verify.Config{
+			Keys: c.Ring, DB: c.DB, Client: i.ConfigClient, UserKnown: i.UserKnown, UserScopes: i.ScopesOfUser,
+		})
 	}
 	return i, nil
 }
