@@ -93,7 +93,7 @@ func (h *house) loadJSON(config []byte) {
 func (h *house) dropped(err error) bool {
 	lost := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		err != nil && strings.Contains(err.Error(), "server closed idle connection")
-	return lost && h.loads > 1 && time.Since(h.loaded) < patience/4
+	return lost && h.loads > 1 && time.Since(h.loaded) < patience
 }
 
 func (h *house) adapt(sites string) []byte {

@@ -16,12 +16,20 @@ import (
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
 )
 
-// badAt are configs that Caddy refuses, by the step at which it finds out.
-var badAt = map[string]string{
-	"adapting": strings.Replace(site, "passport_server", "passport_server {\n\t\tnonsense\n\t}", 1),
-	"provisioning": strings.Replace(site, "passport_auth /orders* scopes read",
-		"passport_auth /orders* {\n\t\tissuer nobody\n\t}", 1),
-	"starting": strings.Replace(site, "passport {", "passport {\n\t\tstorage badger /dev/null/nowhere\n", 1),
+// badAt are configs that Caddy refuses, by the step at which it finds out. says is what its error tells of the step.
+var badAt = map[string]struct{ caddyfile, says string }{
+	"adapting": {
+		strings.Replace(site, "passport_server", "passport_server {\n\t\tnonsense\n\t}", 1),
+		"adapting config",
+	},
+	"provisioning": {
+		strings.Replace(site, "passport {", "passport {\n\t\tclient other {\n\t\t\tsecret {env.NOT_SET}\n\t\t}\n", 1),
+		"provision passport: ",
+	},
+	"starting": {
+		strings.Replace(site, "passport {", "passport {\n\t\tstorage badger /dev/null/nowhere\n", 1),
+		"passport app module: start: ",
+	},
 }
 
 // reload loads configs that are accepted and configs that are refused, in turns.
@@ -31,9 +39,9 @@ func reload(t *testing.T, g *gateway.Gateway) {
 		if err := g.Reload(accepted); err != nil {
 			t.Errorf("a good config was refused: %v", err)
 		}
-		for step, caddyfile := range badAt {
-			if err := g.Reload(caddyfile); err == nil {
-				t.Errorf("a config that is bad at %s was accepted", step)
+		for step, bad := range badAt {
+			if err := g.Reload(bad.caddyfile); err == nil || !strings.Contains(err.Error(), bad.says) {
+				t.Errorf("a config that is bad at %s: %v", step, err)
 			}
 		}
 	}
