@@ -267,7 +267,9 @@ func TestDevicePhishing(t *testing.T) {
 		return b.post("/oauth/device", form, header...)
 	}
 	for name, try := range map[string]func() seen{
-		"a link":                      func() seen { return b.get("/oauth/device?user_code=" + d.user + "&decision=approve") },
+		"a link": func() seen {
+			return b.get("/oauth/device?user_code=" + d.user + "&decision=approve")
+		},
 		"a form without token":        func() seen { return approves(nil) },
 		"a form with another's token": func() seen { return approves(strangers["_token"]) },
 		"a form of another site": func() seen {
