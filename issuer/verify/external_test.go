@@ -374,23 +374,70 @@ func TestRefusesIDTokensAndOthersOfATrustedIssuer(t *testing.T) {
 	x := i.source(Trust{})
 	for name, change := range map[string]change{
 		"at_hash": {"at_hash": "x"}, "c_hash": {"c_hash": "x"}, "logout": {"events": map[string]any{}},
-		"keycloak ID": {"typ": "ID"}, "keycloak refresh": {"typ": "Refresh"},
+		"keycloak ID": {"typ": "ID"}, "keycloak refresh": {"typ": "Refresh"}, "s_hash": {"s_hash": "x"},
+		"self-issued": {"sub_jwk": map[string]any{}}, "cognito ID": {"token_use": "id"},
+		"forgerock ID": {"tokenName": "id_token"}, "curity ID": {"purpose": "id"},
+		// ID tokens that say nothing of their kind: neither scope nor client_id.
+		"nonce":     {"nonce": "n", "scope": nil, "client_id": nil, "azp": "app"},
+		"auth_time": {"auth_time": 1700000000, "scope": nil, "client_id": nil, "azp": "app"},
+		"auth0 ID": {"sid": "s", "scope": nil, "client_id": nil, "nickname": "ann", "email_verified": true,
+			"updated_at": "2026-11-22T10:00:00Z"},
+		"azp as the client": {"nonce": "n", "scope": nil, "client_id": nil, "azp": "app"},
+		"roles":             {"nonce": "n", "scope": nil, "client_id": nil, "roles": []string{"admin"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := i.verify(i.token(change), x)
 			wantErr(t, err, ErrType)
 		})
 	}
+	for name, config := range map[string]Trust{
+		"azp": {ClientClaim: "azp"}, "roles": {ScopeClaim: "roles"},
+	} {
+		_, err := i.verify(i.token(change{"nonce": "n", "scope": nil, "client_id": nil, name: "app"}), i.source(config))
+		wantErr(t, err, ErrType)
+	}
 	for _, typ := range []string{"id+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "JOSE"} {
 		_, err := i.verify(signed(t, i.keys[0], typ, i.claims()), x)
 		wantErr(t, err, ErrType)
 	}
-	// One that says nothing of itself has its client for audience.
-	id, err := i.verify(i.token(change{"aud": "spa", "nonce": "n"}), x)
+	// One that says nothing at all of itself has its client for audience.
+	id, err := i.verify(i.token(change{"aud": "spa", "scope": nil, "client_id": nil, "azp": "spa"}), x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantErr(t, id.IntendedFor("api"), ErrAudience)
+}
+
+// TestTakesAccessTokensThatLookLikeIDTokens: some issuers tell in access tokens how a person has signed in.
+func TestTakesAccessTokensThatLookLikeIDTokens(t *testing.T) {
+	i := newIDP(t, newKey(t, keys.ES256))
+	x := i.source(Trust{})
+	login := change{"nonce": "n", "auth_time": 1700000000, "sid": "s", "acr": "1", "scope": nil, "client_id": nil}
+	for name, change := range map[string]change{
+		"keycloak":               {"typ": "Bearer", "azp": "app", "scope": "openid", "session_state": "s"},
+		"keycloak without scope": {"typ": "Bearer", "azp": "app"},
+		"auth0":                  {"azp": "app", "scope": "openid profile", "permissions": []string{"a:b"}},
+		"okta":                   {"cid": "app", "uid": "u1", "scp": []string{"a"}, "ver": 1},
+		"entra":                  {"appid": "app", "idtyp": "user", "scp": "a", "ver": "1.0"},
+		"entra of an app":        {"azp": "app", "idtyp": "app", "roles": []string{"a"}, "ver": "2.0"},
+		"cognito":                {"token_use": "access", "username": "ann"},
+		"authentik":              {"azp": "app", "uid": "x", "scope": "openid"},
+		"curity":                 {"purpose": "access_token"},
+		"forgerock":              {"tokenName": "access_token"},
+		"a client alone":         {"client_id": "app"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := i.verify(i.token(login, change), x); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if _, err := i.verify(signed(t, i.keys[0], "at+jwt", i.claims(login)), x); err != nil {
+		t.Errorf("RFC 9068: %v", err)
+	}
+	if _, err := i.verify(i.token(change{"scope": nil, "client_id": nil}), x); err != nil {
+		t.Errorf("one that says little: %v", err)
+	}
 }
 
 func TestForeignTokenDoesNotPassForOurs(t *testing.T) {

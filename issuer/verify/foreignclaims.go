@@ -19,6 +19,8 @@ type foreignClaims struct {
 	active                             bool
 	machine                            bool // it says itself that no person is behind it
 	other                              bool // it is no access token
+	access                             bool // it says, in one of several ways, that it is one
+	login                              bool // it tells how a person has signed in, as ID tokens do
 	bound                              bool // it is good only together with a key that can't be asked for here
 }
 
@@ -51,14 +53,22 @@ func (c *foreignClaims) parse(text string, names *foreignNames) bool {
 			c.active, c.inactive = value == "true", value == "false"
 		case "cnf": // RFC 7800, RFC 8705 §3.1, RFC 9449 §6
 			c.bound = value != "null"
-		case "at_hash", "c_hash", "events": // an ID token (OpenID Connect Core 1.0 §3.3.2.11), a logout token
+		case "at_hash", "c_hash", "s_hash", "events", "sub_jwk":
+			// An ID token (OpenID Connect Core 1.0 §3.3.2.11, §7.4; FAPI 1.0 part 2 §5.1), a logout token.
 			c.other = true
-		case "typ": // Keycloak's
+		case "typ", "token_use", "tokenName", "purpose": // Keycloak's, Cognito's, ForgeRock's, Curity's
 			kind, _ := unquote(value)
-			c.other = c.other || slices.Contains([]string{"ID", "Refresh", "Offline", "Logout"}, kind)
+			c.other = c.other || slices.Contains(otherKinds, kind)
+			c.access = c.access || slices.Contains(accessKinds, kind)
 		case "idtyp", "gty": // Microsoft's, Auth0's
 			kind, _ := unquote(value)
 			c.machine = c.machine || kind == "app" || kind == "client-credentials"
+			c.access = true
+		case "scope", "scp", "client_id", "cid", "appid": // a client is `azp` in an ID token
+			c.access = c.access || value != "null"
+		case "nonce", "auth_time", "sid":
+			// OpenID Connect Core 1.0 §2, Front-Channel Logout 1.0 §3.
+			c.login = c.login || value != "null"
 		}
 		if !ok {
 			return false
@@ -82,6 +92,12 @@ func (c *foreignClaims) parse(text string, names *foreignNames) bool {
 		return true
 	})
 }
+
+// What issuers say of the kind of a token in its claims.
+var (
+	otherKinds  = []string{"ID", "Refresh", "Offline", "Logout", "id", "refresh", "id_token", "refresh_token"}
+	accessKinds = []string{"Bearer", "access", "access_token"}
+)
 
 // oneText decodes a string, or an array of one: some issuers have their `aud` so.
 func oneText(value string) (string, bool) {
@@ -119,7 +135,7 @@ func foreignScopes(value string) (scope string, list []string, ok bool) {
 
 // identity makes an entry of the claims. What has to be there is for who calls to have checked.
 func (c *foreignClaims) identity(x *External, now time.Time, names *foreignNames) (*entry, error) {
-	if c.other {
+	if c.other || c.login && !c.access {
 		return nil, ErrType
 	}
 	if c.bound {
@@ -177,13 +193,13 @@ func (c *foreignClaims) ofMachine(client string) bool {
 }
 
 // read makes an entry of the claims of a JWT, once the signature is known to be good.
-func (t *trust) read(token *compact, now time.Time) (*entry, error) {
+func (t *trust) read(token *compact, h *header, now time.Time) (*entry, error) {
 	text, ok := decodeString(token.payload)
 	if !ok {
 		return nil, ErrMalformed
 	}
 	names := foreignNames{t.scopeClaim, t.usernameClaim, t.clientClaim}
-	var c foreignClaims
+	c := foreignClaims{access: h.accessToken()}
 	if !c.parse(text, &names) {
 		return nil, ErrMalformed
 	}

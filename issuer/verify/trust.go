@@ -140,7 +140,7 @@ func (t *trust) first(ctx context.Context, token string, key *cacheKey, now time
 	if err != nil {
 		return nil, err
 	}
-	e, err := t.read(&c, now)
+	e, err := t.read(&c, h, now)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (t *trust) gone(id *Identity, now time.Time) error {
 }
 
 // foreignAccessToken tells whether the token may be an access token by its `typ`: RFC 9068's, or what issuers from
-// before it say, which is JWT or nothing. ID tokens say the same; it is the audience that tells them apart.
+// before it say, which is JWT or nothing. ID tokens say the same: their claims tell them apart, and the audience.
 func (h *header) foreignAccessToken() bool {
 	return h.typ == "" || strings.EqualFold(h.typ, "JWT") || strings.EqualFold(h.typ, "application/jwt") ||
 		h.accessToken()

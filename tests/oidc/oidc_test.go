@@ -61,6 +61,12 @@ http://127.0.0.1:{$PORT} {
 			audience orders-api
 		}
 	}
+	passport_auth /shop* {
+		issuer off
+		trust {$ISSUER} {
+			audience shop
+		}
+	}
 	reverse_proxy {$UPSTREAM}
 }
 `
@@ -348,7 +354,8 @@ func (i *issuer) signIn(g *gateway.Gateway) (access, id string) {
 			AuthStyle: oauth2.AuthStyleInHeader},
 	}
 	verifier, resource := oauth2.GenerateVerifier(), oauth2.SetAuthURLParam("resource", orders)
-	resp, err := browser.Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier), resource))
+	resp, err := browser.Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier), resource,
+		oauth2.SetAuthURLParam("nonce", "n-0S6_WzA2Mj")))
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -445,7 +452,7 @@ func TestTokensOfOIDCProvider(t *testing.T) {
 		{"none", "", 401, "", ""},
 		{"garbage", "garbage", 401, "invalid_token", "malformed"},
 		{"garbage in three parts", "eyJhbGciOiJFUzI1NiJ9.e30.AAAA", 401, "invalid_token", ""},
-		{"the ID token", idToken, 401, "invalid_token", "audience"},
+		{"the ID token", idToken, 401, "invalid_token", "no access token"},
 		{"of another key of that name", foreign.sign(t, header, claims), 401, "invalid_token", "signature"},
 		{"with other claims", strings.Join([]string{
 			strings.Split(good, ".")[0], encode(t, with(claims, map[string]any{"scope": "read write"})),
@@ -472,6 +479,12 @@ func TestTokensOfOIDCProvider(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the ID token where its client is the audience", func(t *testing.T) {
+		resp := g.Get("/shop", idToken)
+		if resp.Status != http.StatusUnauthorized || !strings.Contains(resp.String("error_description"), "no access token") {
+			t.Errorf("got %d %s", resp.Status, resp.Body)
+		}
+	})
 	if got := upstream.Requests()[before:]; len(got) > 0 {
 		t.Errorf("the upstream received %+v", got)
 	}

@@ -4,6 +4,7 @@ package upstreams
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -88,7 +89,9 @@ func TestNginxWithPHP(t *testing.T) {
 		own := token(g)
 		req := g.Request(http.MethodGet, "/orders/events.php", "")
 		req.Header.Set("Authorization", "Bearer "+own)
-		resp, err := (&http.Client{}).Do(req)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		resp, err := g.HTTP.Do(req.WithContext(ctx))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,8 +104,11 @@ func TestNginxWithPHP(t *testing.T) {
 			t.Error("the stream is over already")
 		}
 		revoke(t, g, own)
-		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+		switch _, err := io.Copy(io.Discard, resp.Body); {
+		case err == nil:
 			t.Error("the stream looks complete")
+		case ctx.Err() != nil:
+			t.Fatal("the stream outlives its token")
 		}
 		eventually(t, "the stream ends at nginx, too", func() bool {
 			return strings.Contains(n.file(t, "access.log"), "events.php")
