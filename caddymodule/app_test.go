@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -692,6 +694,33 @@ func TestUnknownIssuers(t *testing.T) {
 			_, err := app.instance(test.issuer)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestRemedyForStorageThatIsNotOurs(t *testing.T) {
+	there := t.TempDir()
+	missing := filepath.Join(there, "db")
+	denied := &fs.PathError{Op: "mkdir", Path: missing, Err: syscall.EACCES}
+	for name, test := range map[string]struct {
+		err  error
+		dir  string
+		want string
+	}{
+		"a folder of somebody else":       {denied, there, "sudo chown -R "},
+		"a folder that may not be made":   {fmt.Errorf("mkdir: %w", denied.Err), missing, "sudo install -d -m 0700 -o "},
+		"a file, by the text of an error": {errors.New("while opening 1.vlog: permission denied"), there, "sudo chown -R "},
+		"another fault":                   {errors.New("it is not a directory"), there, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := withRemedy(test.err, test.dir)
+			if !errors.Is(err, test.err) {
+				t.Errorf("%v has lost its cause", err)
+			}
+			if test.want == "" && err != test.err || test.want != "" &&
+				(!strings.Contains(err.Error(), test.want) || !strings.HasSuffix(err.Error(), " "+test.dir)) {
+				t.Errorf("%v, want %s… %s", err, test.want, test.dir)
 			}
 		})
 	}

@@ -447,6 +447,49 @@ func TestPreflight(t *testing.T) {
 	})
 }
 
+func TestScriptsReadRefusalsWhereTheyMayCall(t *testing.T) {
+	h := newHouse(t, `
+		handle /with/* {
+			passport_auth scopes admin {
+				preflight
+			}
+			reverse_proxy {$UPSTREAM}
+		}
+		handle /own/* {
+			header Access-Control-Allow-Origin https://app.example
+			passport_auth scopes admin {
+				preflight
+			}
+			reverse_proxy {$UPSTREAM}
+		}
+		handle {
+			passport_auth scopes admin
+			reverse_proxy {$UPSTREAM}
+		}`)
+	token := bearer(h.token("read"))
+	for path, want := range map[string]struct{ origin, exposed string }{
+		"/with/1": {"*", "WWW-Authenticate, Retry-After"},
+		"/own/1":  {"https://app.example", "WWW-Authenticate, Retry-After"},
+		"/1":      {"", ""},
+	} {
+		for _, fields := range [][]string{{}, {"Authorization", token}} {
+			resp := h.get(path, append(fields, "Origin", "https://app.example")...)
+			if resp.status != http.StatusUnauthorized && resp.status != http.StatusForbidden {
+				t.Errorf("%s: %d", path, resp.status)
+			}
+			if got := strings.Join(resp.header["Access-Control-Allow-Origin"], ", "); got != want.origin {
+				t.Errorf("%s: Access-Control-Allow-Origin: %q", path, got)
+			}
+			if got := strings.Join(resp.header["Access-Control-Expose-Headers"], ", "); got != want.exposed {
+				t.Errorf("%s: Access-Control-Expose-Headers: %q", path, got)
+			}
+		}
+	}
+	if resp := h.get("/with/1", "Authorization", bearer(h.token("admin"))); resp.header["Access-Control-Allow-Origin"] != nil {
+		t.Error("it stands in the upstream's answer too")
+	}
+}
+
 func TestPlaceholders(t *testing.T) {
 	h := newHouse(t, `
 		log

@@ -143,6 +143,16 @@ func (n *refusal) answer(w http.ResponseWriter, route challenge) error {
 	return err
 }
 
+// letScriptsRead lets scripts of other origins read a refusal, where they may call (Fetch, "CORS protocol"): they have to
+// tell a token that has expired from a broken connection. It says nothing that a caller without a browser would not get.
+// What the config says about other origins has been set already, and holds.
+func letScriptsRead(h http.Header) {
+	if h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*")
+	}
+	h.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
+}
+
 // challenge is the WWW-Authenticate of the answer, RFC 6750 §3.
 func (n *refusal) challenge(realm, scope, metadata string) string {
 	var b strings.Builder

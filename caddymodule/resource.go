@@ -130,6 +130,9 @@ func (a *Auth) challenge() challenge {
 
 // refuse answers a request that may not pass.
 func (a *Auth) refuse(w http.ResponseWriter, refused *refusal) error {
+	if a.Preflight {
+		letScriptsRead(w.Header())
+	}
 	return refused.answer(w, a.challenge())
 }
 

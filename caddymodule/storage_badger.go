@@ -4,9 +4,15 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -98,11 +104,33 @@ func (b *Badger) Settings() [sha256.Size]byte { return sha256.Sum256(b.key) }
 
 // Open implements [Storage].
 func (b *Badger) Open(_ context.Context, issuer string) (store.Engine, error) {
-	return badgerstore.Open(badgerstore.Options{
-		Dir:           b.Resource(issuer),
+	dir := b.Resource(issuer)
+	engine, err := badgerstore.Open(badgerstore.Options{
+		Dir:           dir,
 		EncryptionKey: b.key,
 		Logger:        zap.New(currentCore{}).Named(string(b.CaddyModule().ID)),
 	})
+	if err != nil {
+		return nil, withRemedy(err, dir)
+	}
+	return engine, nil
+}
+
+// withRemedy adds to an error what helps against it, when the folder is not Caddy's own: that happens when it was made
+// by root, or is to be made where only root may.
+func withRemedy(err error, dir string) error {
+	if !errors.Is(err, fs.ErrPermission) && !strings.Contains(err.Error(), syscall.EACCES.Error()) {
+		return err
+	}
+	who := "caddy"
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	remedy := fmt.Sprintf("sudo chown -R %s %s", who, dir)
+	if _, missing := os.Stat(dir); errors.Is(missing, fs.ErrNotExist) {
+		remedy = fmt.Sprintf("sudo install -d -m 0700 -o %s %s", who, dir)
+	}
+	return fmt.Errorf("%w; the folder has to belong to the user that Caddy runs as: %s", err, remedy)
 }
 
 // currentCore writes to Caddy's default logger as it is at the moment. What outlives the config that opened it logs
