@@ -19,7 +19,7 @@ type authorization struct {
 
 	client *store.Client
 	asked  []string // the parameter scope
-	fault  *Error   // what is wrong with the request beside client and redirect URI
+	fault  *Error   // what the client is told to be wrong with the request
 
 	none, login, consent bool          // prompt
 	maxAge               time.Duration // negative: any
@@ -32,6 +32,14 @@ func (e *endpoints) authorize(w http.ResponseWriter, r *http.Request) {
 	q, err := e.readAuthorization(r, r.URL.RawQuery)
 	if err == nil {
 		err = e.decide(w, r, q)
+	} else if q.fault != nil && q.client.UserID != "" && !q.none {
+		// Anybody may register such a client, to be led to wherever it wants by a link to us with a fault in it. Who is
+		// led there has at least signed in here before (RFC 9700 §4.11.2).
+		v, failed := e.visitor(r)
+		if failed == nil && v == nil {
+			e.toSignIn(w, ownRequest(r))
+			return
+		}
 	}
 	if err != nil {
 		e.refuseAuthorization(w, r, &q.AuthorizationRequest, err)
@@ -82,6 +90,7 @@ func (e *endpoints) readAuthorization(r *http.Request, query string) (*authoriza
 		return q, &pageFault{kind: pages.FaultRedirect, status: http.StatusBadRequest}
 	}
 	q.RedirectURI, q.RedirectSent, q.State = uri, f.get("redirect_uri") != "", f.get("state")
+	q.none = f.get("prompt") == "none"
 	if q.fault = e.readResponse(q, f); q.fault == nil && len(twice) > 0 {
 		q.fault = errTwice
 	}
@@ -265,7 +274,11 @@ func (e *endpoints) decide(w http.ResponseWriter, r *http.Request, q *authorizat
 		if q.none {
 			return errLoginRequired
 		}
-		e.toSignIn(w, e.prefix+"/authorize?"+askedToSignIn(r.URL.RawQuery, now))
+		back := ownRequest(r)
+		if q.login || q.maxAge >= 0 {
+			back = askedToSignIn(back, now)
+		}
+		e.toSignIn(w, back)
 		return nil
 	}
 	scopes, fault := e.scopes.load().scopesForUser(q.client, v.user, q.asked, false)
@@ -289,11 +302,12 @@ func (e *endpoints) decide(w http.ResponseWriter, r *http.Request, q *authorizat
 }
 
 // askedToSignIn adds to a request that the person has been asked to sign in now.
-func askedToSignIn(query string, now time.Time) string {
+func askedToSignIn(request string, now time.Time) string {
+	path, query, _ := strings.Cut(request, "?")
 	kept := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
 		return strings.HasPrefix(pair, signedInAfter+"=")
 	})
-	return strings.Join(append(kept, signedInAfter+"="+strconv.FormatInt(now.Unix(), 10)), "&")
+	return path + "?" + strings.Join(append(kept, signedInAfter+"="+strconv.FormatInt(now.Unix(), 10)), "&")
 }
 
 // toSignIn sends a person to the sign-in page, and from there to an own path.

@@ -412,3 +412,31 @@ func TestHostsAreIssuers(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestOpenRedirectThroughAnyonesClient: a client that some person has registered does not get strangers by a link to
+// the authorization endpoint with a fault in it (RFC 9700 §4.11.2).
+func TestOpenRedirectThroughAnyonesClient(t *testing.T) {
+	h := signInHouse(t)
+	var id string
+	h.update(func(r *store.Records) error {
+		id = store.NewID(r.Now())
+		return r.PutClient(&store.Client{
+			ID: id, Name: "Phish", Public: true, UserID: store.NewID(r.Now()), RedirectURIs: []string{testRedirect},
+			Grants: []string{"authorization_code"},
+		})
+	})
+	b := h.browser()
+	request := asks(id, "scope", "delete")
+	login := b.get(request).location(t)
+	if login.Path != "/oauth/login" {
+		t.Fatalf("a stranger is sent to %s", login)
+	}
+	back := b.post("/oauth/login", b.get(login.String()).form("username", "ada", "password", testPassword)).location(t)
+	if got := b.get(back.String()).answered(t, testRedirect); got.Get("error") != "invalid_scope" {
+		t.Errorf("%v", got)
+	}
+	none := h.browser().get(asks(id, "scope", "delete", "prompt", "none")).answered(t, testRedirect)
+	if none.Get("error") != "invalid_scope" {
+		t.Errorf("prompt=none: %v", none)
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // deviceCode answers POST /device/code, the device authorization endpoint (RFC 8628 §3.1).
 func (e *endpoints) deviceCode(w http.ResponseWriter, r *http.Request) {
-	req := &tokenRequest{issuer: e.IdentifierFor(r)}
+	req := &tokenRequest{issuer: e.IdentifierFor(r), from: RemoteIP(r)}
 	body, err := e.beginDevice(w, r, req)
 	if err != nil {
 		e.refuse(w, r, req, err)
@@ -73,6 +73,9 @@ func (e *endpoints) newDevice(ctx context.Context, req *tokenRequest, code strin
 			if err := e.unchanged(r, req.client); err != nil {
 				return err
 			}
+			if err := askedOften(r, req); err != nil {
+				return err
+			}
 			d = &store.DeviceAuthorization{
 				ID: store.NewID(r.Now()), ClientID: req.client.ID, Issuer: req.issuer, UserCode: newUserCode(),
 				Scopes: req.scopes, Audience: req.audience, Interval: pollInterval, CreatedAt: r.Now(),
@@ -88,6 +91,23 @@ func (e *endpoints) newDevice(ctx context.Context, req *tokenRequest, code strin
 			return d, err
 		}
 	}
+}
+
+// askedOften bounds how many devices one address lets wait for a client that anybody can claim to be.
+func askedOften(r *store.Records, req *tokenRequest) error {
+	from := addressSubject(req.from)
+	if !req.client.Public || from == "" {
+		return nil
+	}
+	asked := []try{{guessDevice, from}}
+	wait, err := waitFor(r, asked)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return errTooMany.after(wait)
+	}
+	return countWrong(r, asked)
 }
 
 // deviceAnswer is what the device gets to know (RFC 8628 §3.2).

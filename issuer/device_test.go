@@ -286,3 +286,19 @@ func TestDevicePhishing(t *testing.T) {
 		h.fails(h.pollsFor("native", d), "authorization_pending")
 	}
 }
+
+// TestFloodOfDevices: for a client that anybody can claim to be, an address gets only so many codes.
+func TestFloodOfDevices(t *testing.T) {
+	h := signInHouse(t)
+	h.update(func(r *store.Records) error {
+		return r.PutGuesses(guessDevice, "192.0.2.1", store.Guesses{Failures: limits[guessDevice].free, LastAt: r.Now()})
+	})
+	h.beginDevice("native")
+	res := h.do(request("/oauth/device/code", url.Values{"client_id": {"native"}}))
+	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	h.beginDevice("site")
+	h.ahead.Add(int64(time.Minute))
+	h.beginDevice("native")
+}

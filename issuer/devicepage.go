@@ -42,14 +42,6 @@ func (e *endpoints) devicePage(w http.ResponseWriter, r *http.Request) {
 	e.showDevice(w, r, http.StatusOK, page, v)
 }
 
-// ownRequest is the path and the query of a request.
-func ownRequest(r *http.Request) string {
-	if r.URL.RawQuery == "" {
-		return r.URL.EscapedPath()
-	}
-	return r.URL.EscapedPath() + "?" + r.URL.RawQuery
-}
-
 func (e *endpoints) showDevice(w http.ResponseWriter, r *http.Request, status int, page pages.Device, v *visitor) {
 	page.Prefix, page.CSRF, page.Username = e.prefix, v.csrf(), v.user.Name
 	setRetryAfter(w, page.RetryAfter)

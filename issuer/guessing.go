@@ -28,6 +28,7 @@ const (
 	guessPassword = "password"  // at the password of somebody who has signed in, by the ID of the person
 	guessUserCode = "user_code" // at user codes, by an address or a person
 	guessClient   = "client"    // at client secrets, by an address
+	guessDevice   = "device"    // no guess, but a code for a device of a public client that an address has asked for
 )
 
 // limit says what wrong guesses cost: the first ones nothing, then a wait that doubles from a second on. Nobody waits
@@ -46,6 +47,7 @@ var limits = map[string]limit{
 	// Many people may have one address, and each of them mistypes.
 	guessAddress: {free: 10, longest: 15 * time.Minute, forgive: time.Minute},
 	guessClient:  {free: 10, longest: 5 * time.Minute, forgive: time.Minute},
+	guessDevice:  {free: 1000, longest: time.Minute, forgive: time.Second},
 }
 
 // counted is how many wrong guesses count at now.

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -39,6 +40,16 @@ func isOwnPath(s string) bool {
 		}
 	}
 	return true
+}
+
+// ownRequest is the path and the query of a request, the latter encoded as [isOwnPath] wants it. Browsers leave some
+// characters as they are.
+func ownRequest(r *http.Request) string {
+	f, _, _ := parseParams(r.URL.RawQuery)
+	if len(f) == 0 {
+		return r.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath() + "?" + f.encode()
 }
 
 // returnTo is where a person goes on who was asked to do something first: the path that the request names, or the own

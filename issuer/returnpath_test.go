@@ -1,6 +1,10 @@
 package issuer
 
-import "testing"
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
 
 // TestOpenRedirect tries what a return path can look like that leads to another host, or that some reader of URLs takes
 // for one that does.
@@ -33,5 +37,39 @@ func TestOpenRedirect(t *testing.T) {
 		if !isOwnPath(good) {
 			t.Errorf("%q is refused", good)
 		}
+	}
+}
+
+// FuzzOwnPath: whatever is taken for an own path stays on this host, as a browser resolves it.
+func FuzzOwnPath(f *testing.F) {
+	for _, seed := range []string{"/", "/oauth/authorize?a=b", "//evil.example", `/\evil.example`, "/%2f/x", "/a/../b"} {
+		f.Add(seed)
+	}
+	base := &url.URL{Scheme: "https", Host: "api.example.com", Path: "/oauth/login"}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !isOwnPath(s) {
+			return
+		}
+		u, err := base.Parse(s)
+		if err != nil || u.Host != base.Host || u.Scheme != base.Scheme || strings.HasPrefix(u.Path, "//") {
+			t.Errorf("%q leads to %v, %v", s, u, err)
+		}
+	})
+}
+
+// TestReturnToWhatWasAsked: a request comes back as it was, whatever its characters are.
+func TestReturnToWhatWasAsked(t *testing.T) {
+	h := signInHouse(t)
+	b := h.browser()
+	state := `a\b "c" <d> ü | {e} 100% + //f`
+	login := b.get(asks("first", "state", state)).location(t)
+	back := b.post("/oauth/login", b.get(login.String()).form("username", "ada", "password", testPassword)).location(t)
+	if got := b.get(back.String()).answered(t, testRedirect); got.Get("state") != state {
+		t.Errorf("%v", got)
+	}
+	r := get("https://api.example.com/oauth/authorize")
+	r.URL.RawQuery = strings.TrimPrefix(asks("first"), "/oauth/authorize?") + `&x=a\b"c`
+	if back := b.do(r); back.Header.Get("Location") == "" || !isOwnPath(ownRequest(r)) {
+		t.Errorf("%q", ownRequest(r))
 	}
 }
