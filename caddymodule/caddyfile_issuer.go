@@ -35,6 +35,7 @@ import (
 //	    refresh_grace  <duration>
 //	    revocation_lag <duration> [refuse|allow]
 //	    client <id> {
+//	        name          <name>        # what people read; default: the ID
 //	        secret        <secret>      # {env.*}, {file.*}, or itself: then only its hash is kept
 //	        grants        <grant...>
 //	        scopes        <scope...>
@@ -234,6 +235,7 @@ func (c *Issuer) parseClient(d *caddyfile.Dispenser) error {
 		}
 	}
 	err := parseBlock(d, "client", map[string]option{
+		"name":            text(&client.Name),
 		"secret":          {parse: client.parseSecret},
 		"grants":          list(&client.Grants),
 		"scopes":          list(&client.Scopes),
