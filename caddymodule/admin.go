@@ -32,6 +32,7 @@ const maxAdminBody = 1 << 20
 //
 //	POST   /passport/install
 //	POST   /passport/explain
+//	GET    /passport/health                          200 when all is well, else 503
 //	GET    /passport/{issuer}/clients                POST makes one, and answers its secret once
 //	GET    /passport/{issuer}/clients/{id}           PATCH changes it, DELETE removes it
 //	POST   /passport/{issuer}/clients/{id}/secret    a new secret
@@ -65,6 +66,7 @@ func (a *adminAPI) Provision(caddy.Context) error {
 	for pattern, handle := range map[string]adminHandler{
 		"POST /passport/install":                      adminInstall,
 		"POST /passport/explain":                      adminExplain,
+		"GET /passport/health":                        adminHealth,
 		"GET /passport/{issuer}/clients":              withIssuer(listClients),
 		"POST /passport/{issuer}/clients":             withIssuer(createClient),
 		"GET /passport/{issuer}/clients/{id}":         withIssuer(showClient),
@@ -118,6 +120,7 @@ func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(adminHeader, "1")
 	body, err := h(r)
 	status := http.StatusOK
+	other, told := body.(answered)
 	switch made, ok := body.(created); {
 	case err != nil:
 		status, body = adminStatus(err), caddy.APIError{Message: err.Error()}
@@ -126,6 +129,8 @@ func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case ok:
 		status, body = http.StatusCreated, made.body
+	case told:
+		status, body = other.status, other.body
 	case body == nil:
 		w.WriteHeader(http.StatusNoContent)
 		return

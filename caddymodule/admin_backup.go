@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -28,6 +29,7 @@ func backUp(r *http.Request, i *running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	i.tell(r.Context(), issuer.BackupWritten)
 	return info, nil
 }
 
@@ -75,6 +77,7 @@ func restore(r *http.Request, i *running) (any, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	i.tell(r.Context(), issuer.BackupRestored)
 	return info, nil
 }
 

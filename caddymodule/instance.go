@@ -37,6 +37,7 @@ type instance struct {
 	running   atomic.Pointer[running]  // nil unless it is open
 	successor atomic.Pointer[instance] // the one of the config that has taken this one's place
 
+	pinging  chan struct{} // full while somebody asks whether the storage answers
 	opening  chan struct{} // full while somebody opens or closes, who alone uses what follows
 	closed   bool
 	failed   error // the last attempt to open it
@@ -55,6 +56,7 @@ type running struct {
 	ring     *keys.Ring
 	verifier *verify.Verifier
 	issuer   *issuer.Issuer
+	told     *observer
 
 	xsrfCookie string // the name of the cookie with the token against forged requests
 
@@ -66,7 +68,7 @@ type running struct {
 func newInstance(name string, config *Issuer, logger *zap.Logger, events *events) *instance {
 	return &instance{
 		name: name, config: config, logger: logger, auditLog: logger.Named(auditLogger), events: events,
-		opening: make(chan struct{}, 1),
+		opening: make(chan struct{}, 1), pinging: make(chan struct{}, 1),
 	}
 }
 
@@ -180,6 +182,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 		}
 	}()
 	told := &observer{i}
+	r.told = told
 	r.ring, err = keys.Open(ctx, keys.Config{
 		Algorithm: keys.Algorithm(i.config.Keys.Algorithm),
 		Rotate:    time.Duration(i.config.Keys.Rotate),

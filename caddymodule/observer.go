@@ -31,6 +31,11 @@ func (o *observer) Observe(ctx context.Context, e issuer.Event) {
 	now.events.emit(&e, from)
 }
 
+// tell tells of what the operator has done that the issuer itself does not tell of.
+func (r *running) tell(ctx context.Context, what issuer.EventType) {
+	r.told.Observe(ctx, issuer.Event{Type: what, Time: r.db.Now(), Issuer: r.told.instance.name})
+}
+
 // keysChanged is told of the keys.
 func (o *observer) keysChanged(ctx context.Context, c keys.Change) {
 	e := issuer.Event{Type: issuer.KeyRotated, Time: c.Time, Issuer: o.instance.name, KeyID: c.KeyID}

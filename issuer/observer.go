@@ -58,6 +58,9 @@ const (
 	KeyRotated EventType = "key_rotated"
 	KeyRetired EventType = "key_retired"
 
+	BackupWritten  EventType = "backup_written"
+	BackupRestored EventType = "backup_restored"
+
 	SignInSucceeded EventType = "sign_in_succeeded"
 	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty when nobody has the name
 	UserCreated     EventType = "user_created"

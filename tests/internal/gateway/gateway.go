@@ -254,6 +254,18 @@ func (g *Gateway) Secret(s string) {
 	}
 }
 
+// HasNoSecret checks that a text, such as another log, has none of the secrets.
+func (g *Gateway) HasNoSecret(text string) {
+	g.t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, secret := range g.secrets {
+		if strings.Contains(text, secret) {
+			g.t.Errorf("the log tells a secret, %q", secret)
+		}
+	}
+}
+
 // end is the end of the test.
 func (g *Gateway) end() {
 	g.Stop()
@@ -263,13 +275,7 @@ func (g *Gateway) end() {
 			g.t.Errorf("the log says %q", fault)
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, secret := range g.secrets {
-		if strings.Contains(text, secret) {
-			g.t.Errorf("the log tells a secret, %q", secret)
-		}
-	}
+	g.HasNoSecret(text)
 	if g.t.Failed() {
 		g.t.Logf("Caddy's log:\n%s", tail(text, 16<<10))
 	}
