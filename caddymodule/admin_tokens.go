@@ -24,6 +24,7 @@ type tokenView struct {
 	Audience  []string `json:"aud"`
 	IssuedAt  int64    `json:"iat"`
 	ExpiresAt int64    `json:"exp"`
+	UsedAt    int64    `json:"last_used_at,omitempty"` // of a personal access token, to the minute
 	RevokedAt int64    `json:"revoked_at,omitempty"`
 	KeyID     string   `json:"kid,omitempty"`
 	Active    bool     `json:"active"`
@@ -73,6 +74,9 @@ func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, err
 		v.Subject = t.ClientID // RFC 9068 §2.2: the client acts for itself
 	}
 	v.Name = t.Name
+	if !t.LastUsedAt.IsZero() {
+		v.UsedAt = t.LastUsedAt.Unix()
+	}
 	if !t.RevokedAt.IsZero() {
 		v.RevokedAt = t.RevokedAt.Unix()
 	}

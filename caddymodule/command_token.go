@@ -203,6 +203,9 @@ func (t tokenView) write(w io.Writer) {
 	fmt.Fprintf(w, "jti\t%s\nclient_id\t%s\nsub\t%s\nscope\t%s\naud\t%s\niat\t%s\nexp\t%s\nstate\t%s\n",
 		t.ID, t.ClientID, t.Subject, dash(t.Scope), dash(strings.Join(t.Audience, " ")),
 		moment(t.IssuedAt), moment(t.ExpiresAt), t.state())
+	if t.UsedAt != 0 {
+		fmt.Fprintf(w, "last used\t%s\n", moment(t.UsedAt))
+	}
 }
 
 func (t inspection) write(w io.Writer) {
