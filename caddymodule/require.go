@@ -75,8 +75,35 @@ func lowerASCII(value ref.Val) ref.Val {
 	}, string(s)))
 }
 
+// compiled are the requirements of the last expressions that were right: a Caddyfile's are compiled when it is adapted,
+// again when it is provisioned, and again with each reload.
+var compiled struct {
+	sync.Mutex
+	all map[string]*requirement
+}
+
+// maxCompiled is how many of them are kept. When there are more, all are forgotten.
+const maxCompiled = 4096
+
 // compileRequirement makes a requirement of an expression. The error says in one line what is wrong with it, and where.
 func compileRequirement(expression string) (*requirement, error) {
+	compiled.Lock()
+	defer compiled.Unlock()
+	if r := compiled.all[expression]; r != nil {
+		return r, nil
+	}
+	r, err := newRequirement(expression)
+	if err != nil {
+		return nil, err
+	}
+	if compiled.all == nil || len(compiled.all) >= maxCompiled {
+		compiled.all = make(map[string]*requirement)
+	}
+	compiled.all[expression] = r
+	return r, nil
+}
+
+func newRequirement(expression string) (*requirement, error) {
 	if strings.TrimSpace(expression) == "" {
 		return nil, errors.New("the expression is empty")
 	}

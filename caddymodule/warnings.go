@@ -1,10 +1,11 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -59,8 +60,8 @@ func (s *survey) servers(servers map[string]*caddyhttp.Server) {
 
 // flow is what is known of the requests that come to a place.
 type flow struct {
-	dry  bool                    // none do
-	gone []caddyhttp.MatcherSets // those that these match do not
+	dry  bool     // none do
+	gone []string // those that these match do not, see matched
 }
 
 // list looks at routes that follow each other, and tells whether no request goes on after them.
@@ -87,7 +88,9 @@ func (s *survey) list(routes caddyhttp.RouteList, path string, f flow) (ends boo
 		case len(route.MatcherSets) == 0:
 			f.dry = true
 		default:
-			f.gone = append(f.gone, route.MatcherSets)
+			if what, ok := matched(route.MatcherSets); ok {
+				f.gone = append(f.gone, what)
+			}
 		}
 	}
 	return f.dry
@@ -95,7 +98,11 @@ func (s *survey) list(routes caddyhttp.RouteList, path string, f flow) (ends boo
 
 // lacks tells whether no request comes that matches.
 func (f *flow) lacks(sets caddyhttp.MatcherSets) bool {
-	return slices.ContainsFunc(f.gone, func(gone caddyhttp.MatcherSets) bool { return sameMatchers(gone, sets) })
+	if len(f.gone) == 0 {
+		return false
+	}
+	what, ok := matched(sets)
+	return ok && slices.Contains(f.gone, what)
 }
 
 // route looks at a route to which come the requests of f, and tells whether none goes on after it.
@@ -134,22 +141,26 @@ func (s *survey) handler(h caddyhttp.MiddlewareHandler, path string, f flow) (en
 	return ends
 }
 
-// sameMatchers tells whether two routes match the same requests, as long as nothing between them changes these.
-// Matchers are compared that are nothing but what the config says.
-func sameMatchers(a, b caddyhttp.MatcherSets) bool {
-	plain := func(sets caddyhttp.MatcherSets) bool {
-		for _, set := range sets {
-			for _, matcher := range set {
-				switch matcher.(type) {
-				case *caddyhttp.MatchPath, *caddyhttp.MatchMethod, *caddyhttp.MatchHost, *caddyhttp.MatchHeader:
-				default:
-					return false
-				}
+// matched tells what matchers match, as long as nothing before them changes that: two routes of which it tells the same
+// match the same requests. It tells nothing of matchers that are more than what the config says.
+func matched(sets caddyhttp.MatcherSets) (what string, ok bool) {
+	var text strings.Builder
+	for _, set := range sets {
+		text.WriteString("or")
+		for _, matcher := range set {
+			switch matcher.(type) {
+			case *caddyhttp.MatchPath, *caddyhttp.MatchMethod, *caddyhttp.MatchHost, *caddyhttp.MatchHeader:
+			default:
+				return "", false
 			}
+			says, err := json.Marshal(matcher)
+			if err != nil {
+				return "", false // not reached: it came from JSON
+			}
+			fmt.Fprintf(&text, " %T%s", matcher, says)
 		}
-		return len(sets) > 0
 	}
-	return plain(a) && plain(b) && reflect.DeepEqual(a, b)
+	return text.String(), len(sets) > 0
 }
 
 // leavesMatchers tells whether matchers see after a handler what they saw before it.

@@ -34,11 +34,17 @@ type gateway struct {
 	algorithm string // empty: Caddy without an issuer
 	admin     string // address of the admin endpoint
 
-	bare    string // address of the site that has reverse_proxy only
-	guarded string // address of the same site with an issuer and passport_auth
-	require string // the same with an expression
-	report  string // the same with report_only
-	respond string // address of the site that answers at once
+	bare       string // address of the site that has reverse_proxy only
+	guarded    string // address of the same site with an issuer and passport_auth
+	require    string // the same with an expression
+	report     string // the same with report_only
+	trust      string // the same for the tokens of another issuer
+	introspect string // the same for tokens that another issuer is asked about
+	internal   string // the same with a JWT for the upstream
+	respond    string // address of the site that answers at once
+
+	routes int    // how many routes there are beside these, each with a passport_auth of its own
+	many   string // address of the site that has them
 
 	issuer string // `iss`
 	key    string // its private key, PEM
@@ -65,7 +71,9 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, address := range []*string{&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.respond} {
+	for _, address := range []*string{
+		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.respond, &g.many,
+	} {
 		var err error
 		if *address, err = freeAddress(); err != nil {
 			return nil, err
@@ -88,7 +96,7 @@ func (s *suite) launch(ctx context.Context, g *gateway, ready func() (*http.Requ
 		return err
 	}
 	config := filepath.Join(g.dir, "Caddyfile")
-	if err := os.WriteFile(config, []byte(g.caddyfile(s.address)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(g.caddyfile(s.address, s.other)), 0o600); err != nil {
 		return err
 	}
 	program, args := s.program, []string{hiddenCaddy}
@@ -145,7 +153,7 @@ func (g *gateway) store() string { return filepath.Join(g.dir, "store") }
 // caddyfile is the config of a gateway. The idle connections to the upstream are as many as the load has: by default
 // Caddy keeps 32, and the others would be opened anew all the time, at the cost of both sides of the comparison.
 // The rest is Caddy's default; logs go where they go by default.
-func (g *gateway) caddyfile(upstream string) string {
+func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 2s\n", g.admin)
 	if g.algorithm != "" {
@@ -179,11 +187,21 @@ func (g *gateway) caddyfile(upstream string) string {
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
 			proxy)
-		for address, option := range map[string]string{g.require: "require `" + expression + "`", g.report: "report_only"} {
+		for _, site := range []struct{ address, option string }{
+			{g.require, "require `" + expression + "`"},
+			{g.report, "report_only"},
+			{g.trust, "issuer off\n\t\ttrust " + other.url + " {\n\t\t\taudience " + otherAudience + "\n\t\t}"},
+			{g.introspect, "issuer off\n\t\tintrospect " + other.url + introspectPath + " {\n\t\t\tclient_id " + clientID +
+				"\n\t\t\tclient_secret {env.BENCH_CLIENT_SECRET}\n\t\t\taudience " + otherAudience + "\n\t\t}"},
+			{g.internal, "upstream_auth jwt {\n\t\t\taudience internal\n\t\t}"},
+		} {
 			fmt.Fprintf(&b,
 				"http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read {\n\t\t%s\n\t}\n%s}\n",
-				address, option, proxy)
+				site.address, site.option, proxy)
 		}
+	}
+	if g.routes > 0 {
+		g.writeRoutes(&b, proxy)
 	}
 	return b.String()
 }

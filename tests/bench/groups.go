@@ -26,7 +26,9 @@ var registered = store.Client{
 }
 
 // issuerGateway starts a gateway with an issuer, and waits until it lets a token through.
-func (s *suite) issuerGateway(ctx context.Context, name, algorithm string) (*gateway, *mint, error) {
+func (s *suite) issuerGateway(
+	ctx context.Context, name, algorithm string, options ...func(*gateway),
+) (*gateway, *mint, error) {
 	m, err := newMint(algorithm)
 	if err != nil {
 		return nil, nil, err
@@ -34,6 +36,9 @@ func (s *suite) issuerGateway(ctx context.Context, name, algorithm string) (*gat
 	g, err := s.newGateway(name, algorithm)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, option := range options {
+		option(g)
 	}
 	m.issuer = g.issuer
 	g.key = m.pem

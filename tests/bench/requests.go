@@ -17,8 +17,10 @@ import (
 )
 
 // get is a request with a token, as wrk sends it.
-func get(address, token string) []byte {
-	return fmt.Appendf(nil, "GET /orders HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", address, token)
+func get(address, token string) []byte { return getPath(address, "/orders", token) }
+
+func getPath(address, path, token string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, address, token)
 }
 
 func gets(address string, tokens []string) [][]byte {

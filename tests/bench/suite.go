@@ -31,6 +31,7 @@ type suite struct {
 	sync     syncTimes
 	upstream *process
 	address  string // of the upstream
+	other    *otherIssuer
 	running  []*process
 }
 
@@ -47,6 +48,9 @@ func (s *suite) works() []work {
 		{"verify", "a token that has been seen, in process", true, s.verifyHit},
 		{"warm", "tokens that have been seen, through the gateway", true, s.grouped("warm", "ES256", warm)},
 		{"policies", "require and report_only", true, s.grouped("policies", "ES256", policies)},
+		{"others", "tokens of other issuers, and a JWT for the upstream", true, s.grouped("others", "ES256", others)},
+		{"routes", "1,000 routes, each with a passport_auth of its own", false, s.grouped("routes", "ES256", routes)},
+		{"routes-start", "start and reload with 1,000 routes", true, s.routesStart},
 		{"fresh", "tokens never seen, forged and revoked ones", true, s.grouped("fresh", "ES256", fresh)},
 		{"flood", "good tokens beside forged ones", false, s.grouped("flood", "ES256", flood)},
 		{"rs256", "the gateway with RS256", false, s.grouped("rs256", "RS256", gateOf(1500))},
@@ -95,12 +99,18 @@ func (s *suite) prepare(ctx context.Context) error {
 	if err := os.WriteFile(s.script(), wrkScript, 0o600); err != nil {
 		return err
 	}
+	if s.other, err = newOtherIssuer(); err != nil {
+		return err
+	}
 	return s.startUpstream(ctx)
 }
 
 // close ends every child that still runs.
 func (s *suite) close() {
 	s.endGateways()
+	if s.other != nil {
+		_ = s.other.server.Close()
+	}
 	if s.upstream != nil {
 		s.upstream.stop()
 	}

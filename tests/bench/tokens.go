@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -29,6 +30,7 @@ import (
 type mint struct {
 	algorithm string
 	issuer    string
+	audience  string // empty: the issuer
 	signer    crypto.Signer
 	header    string // encoded
 	pem       string // what `private_key` takes
@@ -104,7 +106,7 @@ func (m *mint) unsigned() string {
 	record := m.record()
 	return m.header + "." + encode(fmt.Appendf(nil,
 		`{"iss":%q,"sub":%q,"aud":%q,"exp":%d,"iat":%d,"jti":%q,"client_id":%q,"scope":"read write"}`, m.issuer, clientID,
-		m.issuer, record.ExpiresAt.Unix(), record.IssuedAt.Unix(), record.ID, clientID))
+		cmp.Or(m.audience, m.issuer), record.ExpiresAt.Unix(), record.IssuedAt.Unix(), record.ID, clientID))
 }
 
 // token is a new access token of the client of the benchmarks.
