@@ -108,7 +108,17 @@ func (h *house) checkAnswer(got seen) {
 	if policy := got.Header.Get("Referrer-Policy"); got.StatusCode == 303 && policy != "no-referrer" {
 		h.t.Errorf("%s redirects with Referrer-Policy %q", got.at, policy)
 	}
+	if location := got.Header.Get("Location"); strings.Contains(location, testPassword) ||
+		strings.Contains(location, "passport_session_") {
+		h.t.Errorf("%s puts a secret into a URL: %s", got.at, location)
+	}
 	if strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+		if policy := got.Header.Get("Referrer-Policy"); policy != "same-origin" && policy != "no-referrer" {
+			h.t.Errorf("%s tells others where the person was: Referrer-Policy %q", got.at, policy)
+		}
+		if strings.Contains(got.text, testPassword) || strings.Contains(got.text, "passport_session_") {
+			h.t.Errorf("%s shows a secret:\n%s", got.at, got.text)
+		}
 		if policy := got.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "frame-ancestors 'none'") ||
 			!strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "script") {
 			h.t.Errorf("%s has the policy %q", got.at, policy)

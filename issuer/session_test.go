@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -165,6 +166,11 @@ func TestLoginCSRF(t *testing.T) {
 			return v.post("/oauth/login", url.Values{"username": {"bob"}, "password": {testPassword}})
 		},
 		"the attacker's token": func(v *browser) seen { v.get("/oauth/login"); return v.post("/oauth/login", form) },
+		"a token that goes with no cookie": func(v *browser) seen {
+			return v.post("/oauth/login", url.Values{
+				"username": {"bob"}, "password": {testPassword}, "_token": {verify.CSRFToken("")},
+			})
+		},
 		"another site": func(v *browser) seen {
 			own := v.get("/oauth/login").form("username", "bob", "password", testPassword)
 			return v.post("/oauth/login", own, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
@@ -232,8 +238,12 @@ func TestSessionOfSomebodyWhoIsGone(t *testing.T) {
 	h := signInHouse(t)
 	for name, end := range map[string]func(r *store.Records, u *store.User) error{
 		"disabled": func(r *store.Records, u *store.User) error { u.Disabled = true; return r.PutUser(u) },
-		"ended":    func(r *store.Records, u *store.User) error { return r.EndUser(u) },
-		"deleted":  func(r *store.Records, u *store.User) error { return r.DeleteUser(u.ID) },
+		"not before now": func(r *store.Records, u *store.User) error {
+			u.NotBefore = r.Now() // as when the session is written while the person is being ended
+			return r.PutUser(u)
+		},
+		"ended":   func(r *store.Records, u *store.User) error { return r.EndUser(u) },
+		"deleted": func(r *store.Records, u *store.User) error { return r.DeleteUser(u.ID) },
 	} {
 		b := h.browser()
 		b.signIn("bob")
@@ -341,6 +351,27 @@ func TestOpenRedirectThroughPages(t *testing.T) {
 		form = b.get("/oauth/device").form("user_code", h.beginDevice("native").user, "decision", evil)
 		if got := b.post("/oauth/device", form); got.Header.Get("Location") != "" {
 			t.Errorf("the device page leads to %s", got.Header.Get("Location"))
+		}
+	}
+}
+
+// TestTellingUsersApartByTheSignIn: the answer to a wrong password is that to a name that nobody has, to the letter.
+func TestTellingUsersApartByTheSignIn(t *testing.T) {
+	h := signInHouse(t)
+	answers := make(map[string]seen)
+	for _, name := range []string{"ada", "ada@example.com", "nobody", "nobody@example.com", "", strings.Repeat("x", 300)} {
+		b := h.browser()
+		got := b.post("/oauth/login", b.get("/oauth/login").form("username", name, "password", "wrong"))
+		got.text = hiddenInput.ReplaceAllString(got.text, "")
+		got.text = strings.ReplaceAll(got.text, `value="`+name+`"`, `value="name"`)
+		got.Header.Del("Content-Length")
+		answers[name] = got
+	}
+	for name, got := range answers {
+		want := answers["nobody"]
+		if got.StatusCode != want.StatusCode || len(got.Header) != len(want.Header) || name != "" && got.text != want.text {
+			t.Errorf("%.20q: %d %v\n%s\nnobody: %d %v\n%s", name, got.StatusCode, got.Header, got.text,
+				want.StatusCode, want.Header, want.text)
 		}
 	}
 }
