@@ -22,6 +22,9 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 			return nil, err
 		}
 	}
+	if a.Issuer == issuerOff && a.Session {
+		return nil, h.WrapErr(errSessionOff)
+	}
 	return &a, checkForeign(h, &a)
 }
 

@@ -37,6 +37,9 @@ type gate struct {
 // errNoIssuer is the answer to a route that could take no token at all.
 var errNoIssuer = errors.New("issuer is off, and no other is named: give trust or introspect")
 
+// errSessionOff is the answer to a route that takes sessions of no issuer.
+var errSessionOff = errors.New("session: a session is our own issuer's, which is off here")
+
 // enough is what the demanded scopes are satisfied by: for each, those that allow it. Which these are is known when the
 // issuer is open.
 type enough struct {
@@ -53,7 +56,7 @@ func (g *gate) provision(ctx caddy.Context, issuerName string) error {
 	}
 	identifier := ""
 	if issuerName == issuerOff && g.session {
-		return errors.New("session: a session is our own issuer's, which is off here")
+		return errSessionOff
 	}
 	if issuerName != issuerOff {
 		if g.instance, err = app.instance(issuerName); err != nil {
