@@ -187,6 +187,7 @@ func TestTellsNobodyWhichClientsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	type who struct{ id, secret string }
+	attempts := 0
 	for _, path := range []string{"/oauth/token", "/oauth/revoke", "/oauth/introspect"} {
 		var first string
 		for name, who := range map[string]who{
@@ -207,6 +208,8 @@ func TestTellsNobodyWhichClientsExist(t *testing.T) {
 					form.Set("client_secret", who.secret)
 					r = request(path, form)
 				}
+				attempts++
+				r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1234", attempts) // none of them has guessed before
 				before := h.engine.views.Load()
 				res := h.do(r)
 				body, _ := io.ReadAll(res.Body)

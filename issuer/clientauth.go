@@ -16,6 +16,7 @@ import (
 type credentials struct {
 	id     string
 	secret string
+	from   string // the address of the caller
 	// raw is the secret before the form-decoding of RFC 6749 §2.3.1, where it makes a difference: many clients, curl
 	// among them, send it as it is, and a + or % in it must not lock them out.
 	raw string
@@ -26,7 +27,7 @@ const maxBasic = 4 << 10
 
 // readCredentials finds out how the client authenticates, and lets it do so in one way only (RFC 6749 §2.3).
 func readCredentials(r *http.Request, f form) (credentials, *Error) {
-	c := credentials{id: f.get("client_id"), secret: f.get("client_secret")}
+	c := credentials{id: f.get("client_id"), secret: f.get("client_secret"), from: RemoteIP(r)}
 	// RFC 7521 §4.2; with nothing else it is a way that we do not support
 	assertion := f.get("client_assertion") != "" || f.get("client_assertion_type") != ""
 
@@ -48,6 +49,7 @@ func readCredentials(r *http.Request, f form) (credentials, *Error) {
 		return c, errAuthnMethod
 	}
 	basic, ok := parseBasic(strings.TrimLeft(token, " "))
+	basic.from = c.from
 	if !ok {
 		return basic, errInvalidClient
 	}
@@ -89,8 +91,13 @@ var nobodysHash = store.HashSecret("nobody has this secret, for it is not one th
 // prove itself with: see what it says of itself as a claim, and give it nothing that depends on it.
 //
 // Who fails learns nothing from the answer, nor from the time that it takes: a look-up in the store, a record decoded
-// and the comparison of a hash are done in each case.
+// and the comparison of a hash are done in each case. Who goes on guessing is answered [*tooManyError].
 func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Client, error) {
+	if cred.secret != "" {
+		if wait := i.secrets.wait(&cred, i.db.Now()); wait > 0 {
+			return nil, &tooManyError{RetryAfter: wait}
+		}
+	}
 	client, configured := i.clients[cred.id]
 	if !configured {
 		var err error
@@ -118,8 +125,12 @@ func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Cli
 		}
 	}
 	if !proven {
+		if cred.secret != "" {
+			i.secrets.wrong(&cred, i.db.Now())
+		}
 		return nil, errInvalidClient
 	}
+	i.secrets.right(&cred)
 	return client, nil
 }
 

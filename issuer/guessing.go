@@ -27,7 +27,7 @@ const (
 	guessAddress  = "address"   // at anybody's password, from an address
 	guessPassword = "password"  // at the password of somebody who has signed in, by the ID of the person
 	guessUserCode = "user_code" // at user codes, by an address or a person
-	guessClient   = "client"    // at client secrets, by an address
+	guessClient   = "client"    // at the secret of a client, from an address; see secretGuesses
 	guessDevice   = "device"    // no guess, but a code for a device of a public client that an address has asked for
 )
 
@@ -44,9 +44,9 @@ var limits = map[string]limit{
 	guessKnown:    {free: 5, longest: time.Minute},
 	guessPassword: {free: 5, longest: time.Minute},
 	guessUserCode: {free: 5, longest: 5 * time.Minute},
+	guessClient:   {free: 5, longest: time.Minute},
 	// Many people may have one address, and each of them mistypes.
 	guessAddress: {free: 10, longest: 15 * time.Minute, forgive: time.Minute},
-	guessClient:  {free: 10, longest: 5 * time.Minute, forgive: time.Minute},
 	guessDevice:  {free: 1000, longest: time.Minute, forgive: time.Second},
 }
 

@@ -103,6 +103,7 @@ type Issuer struct {
 	people    *Directory
 	decoys    decoys
 	turns     turns
+	secrets   secretGuesses
 	grants    []*grant // those that are on and exist
 	lib       library
 	scopes    scopeSet
