@@ -305,7 +305,18 @@ var routes = []*route{
 	{path: "/revoke", post: (*endpoints).revoke, cross: true},
 	{path: "/introspect", post: (*endpoints).introspect},
 	{path: "/jwks", get: (*endpoints).jwks, cross: true},
+	{path: "/account", get: (*endpoints).accountPage, post: (*endpoints).changeAccount},
+	{path: "/assets/{name}", get: (*endpoints).asset},
 	{path: "/scopes", get: (*endpoints).listScopes},
+	{path: "/clients", get: api((*endpoints).listOwnClients), post: api((*endpoints).storeOwnClient)},
+	{path: "/clients/{id}", put: api((*endpoints).changeOwnClient), del: api((*endpoints).destroyOwnClient)},
+	{path: "/tokens", get: api((*endpoints).listTokens)},
+	{path: "/tokens/{id}", del: api((*endpoints).destroyToken)},
+	{
+		path: "/personal-access-tokens",
+		get:  api((*endpoints).listPersonalTokens), post: api((*endpoints).storePersonalToken),
+	},
+	{path: "/personal-access-tokens/{id}", del: api((*endpoints).destroyPersonalToken)},
 }
 
 // wellKnown is where clients look for the metadata, RFC 8414 §3.

@@ -53,6 +53,7 @@ const (
 	SecretRotated        EventType = "client_secret_rotated"
 	AuthorizationGranted EventType = "authorization_granted" // a person lets a client act in its name
 	AuthorizationRefused EventType = "authorization_refused" // Error says why
+	AuthorizationRevoked EventType = "authorization_revoked" // a person takes all of it back from a client
 	SignedOut            EventType = "signed_out"
 
 	KeyRotated EventType = "key_rotated"

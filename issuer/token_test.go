@@ -199,7 +199,7 @@ func TestTokenErrors(t *testing.T) {
 		{"too many scopes", body("grant_type=client_credentials&scope=" + manyScopes()), 400, "invalid_scope"},
 		{"too many parameters", body("grant_type=client_credentials" + strings.Repeat("&resource=a", maxParams)),
 			400, "invalid_request"},
-		{"other path", request("/oauth/tokens", good, "Authorization", auth), 404, "not_found"},
+		{"other path", request("/oauth/tokenz", good, "Authorization", auth), 404, "not_found"},
 		{"slash at the end", request("/oauth/token/", good, "Authorization", auth), 404, "not_found"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -62,9 +62,14 @@ func (r *Records) PutClient(c *Client) error {
 		return errBadID
 	}
 	switch old, err := r.Client(c.ID); {
-	case err == nil && old.TokensNotBefore.After(c.TokensNotBefore):
-		c.TokensNotBefore = old.TokensNotBefore
-	case err != nil && !errors.Is(err, ErrNotFound):
+	case err == nil:
+		c.TokensNotBefore = later(c.TokensNotBefore, old.TokensNotBefore)
+		if old.UserID != c.UserID {
+			if err := r.tx.Delete(r.key(kindClientByUser, old.UserID, c.ID)); err != nil {
+				return err
+			}
+		}
+	case !errors.Is(err, ErrNotFound):
 		return err
 	}
 	c.UpdatedAt = r.now
@@ -77,21 +82,45 @@ func (r *Records) PutClient(c *Client) error {
 			return err
 		}
 	}
+	if err := r.indexClient(c); err != nil {
+		return err
+	}
 	return r.put(r.key(kindClient, c.ID), c, time.Time{})
+}
+
+// indexClient lets a client be found by its owner.
+func (r *Records) indexClient(c *Client) error {
+	if c.UserID == "" {
+		return nil
+	}
+	return r.tx.Put(r.key(kindClientByUser, c.UserID, c.ID), nil, 0)
 }
 
 // DeleteClient removes a client, which ends its tokens. It answers [ErrNotFound] when there is none.
 func (r *Records) DeleteClient(id string) error {
-	if _, err := r.Client(id); err != nil {
+	c, err := r.Client(id)
+	if err != nil {
 		return err
 	}
 	if err := r.revoke(Revocation{Kind: RevokedClient, ID: id}); err != nil {
 		return err
 	}
-	return r.tx.Delete(r.key(kindClient, id))
+	return r.deleteAll([][]byte{r.key(kindClient, id), r.key(kindClientByUser, c.UserID, id)})
 }
 
 // Clients calls fn with every client, sorted by ID, after the one named (empty: from the first). [ErrStop] ends it.
 func (r *Records) Clients(after string, fn func(Client) error) error {
 	return scan(r, r.list(kindClient), after, fn)
+}
+
+// ClientsOfUser calls fn with every client that the person has registered, sorted by ID. [ErrStop] ends it.
+func (r *Records) ClientsOfUser(userID string, fn func(Client) error) error {
+	prefix := r.list(kindClientByUser, userID)
+	return r.tx.Scan(prefix, nil, func(key, _ []byte) error {
+		c, err := r.Client(unescape(string(key[len(prefix):])))
+		if err != nil {
+			return err
+		}
+		return fn(*c)
+	})
 }

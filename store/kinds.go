@@ -24,6 +24,9 @@ type kind struct {
 // them anew.
 var kinds = []kind{
 	{name: kindClient, put: putKind(func(r *Records, id string, c *Client) error {
+		if err := r.indexClient(c); err != nil {
+			return err
+		}
 		return r.putAs(kindClient, id, c.ID, c, time.Time{})
 	})},
 	{name: kindUser, put: putKind(func(r *Records, id string, u *User) error {

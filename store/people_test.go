@@ -417,3 +417,23 @@ func TestGuesses(t *testing.T) {
 		t.Errorf("forgotten: %+v", got)
 	}
 }
+
+func TestClientsOfUser(t *testing.T) {
+	h := newHouse(t)
+	of := func(user string) []string {
+		return ids(h, func(r *store.Records, fn func(store.Client) error) error { return r.ClientsOfUser(user, fn) },
+			func(c store.Client) string { return c.ID })
+	}
+	h.putClient(store.Client{ID: "b", UserID: "ann"})
+	h.putClient(store.Client{ID: "a/%", UserID: "ann"})
+	h.putClient(store.Client{ID: "c", UserID: "bob"})
+	h.putClient(store.Client{ID: "operator's"})
+	h.want("clients of ann", of("ann"), "a/%", "b")
+	h.want("clients of bob", of("bob"), "c")
+	h.want("clients of nobody", of(""))
+	h.putClient(store.Client{ID: "b", UserID: "bob", Name: "moved"})
+	h.want("clients of ann", of("ann"), "a/%")
+	h.want("clients of bob", of("bob"), "b", "c")
+	h.update(func(r *store.Records) error { return r.DeleteClient("c") })
+	h.want("clients of bob", of("bob"), "b")
+}

@@ -33,6 +33,7 @@ const (
 	kindRevocation    = "revoked"
 	kindKey           = "key"
 
+	kindClientByUser   = "client-user"
 	kindUser           = "user"
 	kindUserByLogin    = "user-login"
 	kindUserBySource   = "user-source"

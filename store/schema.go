@@ -18,7 +18,19 @@ const SchemaVersion = 2
 // checked by. It is run in one transaction, by one node.
 var migrations = [SchemaVersion]func(*Records) error{
 	0: func(*Records) error { return nil }, // there never was a version 0
-	1: func(*Records) error { return nil }, // what is new stands beside what was there
+	1: func(r *Records) error { // what is new stands beside what was there
+		var owned []Client
+		err := r.Clients("", func(c Client) error {
+			if c.UserID != "" {
+				owned = append(owned, c)
+			}
+			return nil
+		})
+		for i := range owned {
+			err = errors.Join(err, r.indexClient(&owned[i]))
+		}
+		return err
+	},
 }
 
 type schema struct {

@@ -159,10 +159,8 @@ func (r *Records) DeleteUser(id string) error {
 		return err
 	}
 	var own []string
-	err = r.Clients("", func(c Client) error {
-		if c.UserID == id {
-			own = append(own, c.ID)
-		}
+	err = r.ClientsOfUser(id, func(c Client) error {
+		own = append(own, c.ID)
 		return nil
 	})
 	if err != nil {
