@@ -23,6 +23,8 @@ import (
 //	        rotate           <duration>
 //	        private_key      <pem|jwk>  # better {env.*} or {file.*}
 //	        private_key_file <path>
+//	        encryption_key   <key>      # of what is kept in the storage; better {env.*} or {file.*}
+//	        former_encryption_key <key>
 //	    }
 //	    scope <name> [<description>] {
 //	        includes <scope...>
@@ -186,6 +188,9 @@ func (c *Issuer) parseKeys(d *caddyfile.Dispenser) error {
 		"rotate":           duration(&c.Keys.Rotate),
 		"private_key":      secretText(&c.Keys.PrivateKey, "the private key", "PASSPORT_PRIVATE_KEY", checkKey),
 		"private_key_file": text(&c.Keys.PrivateKeyFile),
+		"encryption_key":   secretText(&c.Keys.EncryptionKey, "the encryption key", encryptionEnv, checkEncryptionKey),
+		"former_encryption_key": secretText(
+			&c.Keys.FormerEncryptionKey, "the encryption key", encryptionEnv, checkEncryptionKey),
 	})
 	if err != nil {
 		return err

@@ -68,13 +68,14 @@ type Issuer struct {
 	// one where an upstream on the same host has one of this name. Default: XSRF-TOKEN.
 	XSRFCookie string `json:"xsrf_cookie,omitempty"`
 
-	storage   Storage
-	key       *keys.Key      // from Keys.PrivateKey or Keys.PrivateKeyFile
-	clients   []store.Client // Clients, with their secrets hashed
-	clientIDs map[string]struct{}
-	users     []issuer.Person // Users, with their placeholders replaced
-	sources   []issuer.Source // UserSourcesRaw
-	people    *issuer.Directory
+	storage    Storage
+	key        *keys.Key      // from Keys.PrivateKey or Keys.PrivateKeyFile
+	keySecrets [][]byte       // from Keys.EncryptionKey and Keys.FormerEncryptionKey
+	clients    []store.Client // Clients, with their secrets hashed
+	clientIDs  map[string]struct{}
+	users      []issuer.Person // Users, with their placeholders replaced
+	sources    []issuer.Source // UserSourcesRaw
+	people     *issuer.Directory
 }
 
 // Keys says how an issuer signs its tokens.
@@ -90,6 +91,16 @@ type Keys struct {
 	// the storage. Placeholders {env.*} and {file.*} are replaced: better one of them than the key itself.
 	// Default: none.
 	PrivateKey string `json:"private_key,omitempty"`
+
+	// EncryptionKey encrypts the private parts of the keys that are kept in the storage: 16, 24 or 32 bytes, in base64 or
+	// hexadecimal. Keys that are there already are encrypted when the issuer opens. Without it, or with another one, the
+	// issuer does not open then. Placeholders {env.*} and {file.*} are replaced: better one of them than the key itself.
+	// Default: none, they are kept as they are.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	// FormerEncryptionKey is the EncryptionKey of before, while it is changed: what is encrypted with it is encrypted
+	// with EncryptionKey when the issuer opens. Default: none.
+	FormerEncryptionKey string `json:"former_encryption_key,omitempty"`
 
 	// PrivateKeyFile is a file with what PrivateKey would have. Placeholders {env.*} are replaced. Default: none.
 	PrivateKeyFile string `json:"private_key_file,omitempty"`

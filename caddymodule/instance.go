@@ -189,6 +189,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 		Private:   i.config.key,
 		Retain:    func() time.Duration { return r.longestToken(background) },
 		Changed:   told.keysChanged,
+		Secrets:   i.config.keySecrets,
 		DB:        r.db,
 		Logger:    i.logger,
 	})

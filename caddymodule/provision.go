@@ -14,6 +14,7 @@ import (
 
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
 	"github.com/oauth2-passport/caddy-passport/store"
+	"github.com/oauth2-passport/caddy-passport/store/badgerstore"
 )
 
 // minSecretLength is how many characters a client's secret has at least. Secrets of clients are guessed at without a
@@ -39,6 +40,9 @@ func (c *Issuer) provision(ctx caddy.Context) error {
 		c.Keys = new(Keys)
 	}
 	if c.key, err = c.Keys.load(); err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	if c.keySecrets, err = c.Keys.secrets(); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
 	if c.Lifetimes == nil {
@@ -86,6 +90,27 @@ func (k *Keys) load() (*keys.Key, error) {
 		return key, nil
 	}
 	return nil, nil
+}
+
+// secrets are what stored keys are encrypted with, the former one last.
+func (k *Keys) secrets() (secrets [][]byte, err error) {
+	for _, s := range []struct{ name, value string }{
+		{"encryption_key", k.EncryptionKey}, {"former_encryption_key", k.FormerEncryptionKey},
+	} {
+		if s.value == "" {
+			continue
+		}
+		text, err := reveal(s.value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		secret, err := badgerstore.ParseKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		secrets = append(secrets, secret)
+	}
+	return secrets, nil
 }
 
 // provision replaces placeholders and makes the client's record.

@@ -83,11 +83,16 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	key := secretText(&b.EncryptionKey, "the encryption key", "PASSPORT_ENCRYPTION_KEY", func(key string) error {
-		_, err := badgerstore.ParseKey(key)
-		return err
-	})
+	key := secretText(&b.EncryptionKey, "the encryption key", encryptionEnv, checkEncryptionKey)
 	return parseBlock(d, "storage badger", map[string]option{"encryption_key": key})
+}
+
+// encryptionEnv is where warnings say that an encryption key could be.
+const encryptionEnv = "PASSPORT_ENCRYPTION_KEY"
+
+func checkEncryptionKey(key string) error {
+	_, err := badgerstore.ParseKey(key)
+	return err
 }
 
 // Resource implements [Storage]: the cleaned absolute path.

@@ -74,6 +74,8 @@ func (k *Keys) validate() error {
 		return err
 	}
 	switch {
+	case k.FormerEncryptionKey != "" && k.EncryptionKey == "":
+		return errors.New("former_encryption_key is given without encryption_key: give both, or neither")
 	case k.Rotate < 0:
 		return errors.New("rotate is below zero")
 	case k.PrivateKey != "" && k.PrivateKeyFile != "":

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"crypto"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -9,10 +8,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// sealPrivate and openPrivate are the only two that touch the private part of a stored key: PKCS #8 in DER. Encrypting
-// it belongs here.
-
-func sealPrivate(k *Key) ([]byte, error) {
+// encodePrivate is the private part of a key as it is stored, before it is encrypted: PKCS #8 in DER.
+func encodePrivate(k *Key) ([]byte, error) {
 	var priv any = k.ed
 	switch {
 	case k.ec != nil:
@@ -27,27 +24,29 @@ func sealPrivate(k *Key) ([]byte, error) {
 	return der, nil
 }
 
-func openPrivate(sealed []byte) (crypto.Signer, error) {
-	return parsePKCS8(sealed)
-}
-
 // newRecord is the record of a key that was made now.
-func newRecord(k *Key, state store.KeyState, now time.Time) (*store.Key, error) {
-	private, err := sealPrivate(k)
+func (s seals) newRecord(k *Key, state store.KeyState, now time.Time) (*store.Key, error) {
+	private, err := encodePrivate(k)
 	if err != nil {
 		return nil, err
 	}
-	return &store.Key{ID: k.id, Algorithm: string(k.alg), Private: private, State: state, CreatedAt: now}, nil
+	rec := &store.Key{ID: k.id, Algorithm: string(k.alg), Private: private, State: state, CreatedAt: now}
+	s.close(rec)
+	return rec, nil
 }
 
 // fromRecord is the key of a record.
-func fromRecord(rec *store.Key) (*Key, error) {
+func (s seals) fromRecord(rec *store.Key) (*Key, error) {
 	k, err := func() (*Key, error) {
 		alg, err := ParseAlgorithm(rec.Algorithm)
 		if err != nil {
 			return nil, err
 		}
-		priv, err := openPrivate(rec.Private)
+		private, _, err := s.open(rec)
+		if err != nil {
+			return nil, err
+		}
+		priv, err := parsePKCS8(private)
 		if err != nil {
 			return nil, err
 		}

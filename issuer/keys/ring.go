@@ -48,6 +48,11 @@ type Config struct {
 	// done it. Default: nobody is told.
 	Changed func(context.Context, Change)
 
+	// Secrets encrypt the private parts of the stored keys, each at least 16 bytes: the first one does, the others are
+	// former ones. Stored keys that are not encrypted with the first one are when the ring is opened. Default: none, the
+	// keys are stored in the clear.
+	Secrets [][]byte
+
 	DB     *store.DB   // where the keys are; needed
 	Logger *zap.Logger // default: none
 }
@@ -58,6 +63,8 @@ type Ring struct {
 	cfg Config
 	db  *store.DB
 	log *zap.Logger
+
+	seals seals
 
 	now atomic.Pointer[snapshot]
 	mu  sync.Mutex // held while the snapshot is replaced
@@ -108,6 +115,9 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 		cfg.Changed = func(context.Context, Change) {}
 	}
 	r := &Ring{cfg: cfg, db: cfg.DB, log: cfg.Logger}
+	if r.seals, err = newSeals(cfg.Secrets); err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.reload(ctx, true); err != nil {
@@ -154,6 +164,19 @@ func (r *Ring) reload(ctx context.Context, opening bool) error {
 		found, err := r.read(ctx)
 		if err != nil {
 			return errors.Join(fault, err)
+		}
+		if opening && tries == 0 {
+			// Before anything is written: who has not got the secret changes nothing.
+			asWanted, err := r.seals.check(&found)
+			if err != nil {
+				return err
+			}
+			if !asWanted {
+				if err := r.update(ctx, r.seals.reseal); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		if fault == nil && tries < 3 && r.unsettled(&found, r.db.Now(), retain, opening) {
 			fault = r.update(ctx, func(c *change) error { return r.settle(c, opening) })
@@ -203,7 +226,7 @@ func (r *Ring) snapshot(found shelf) (*snapshot, error) {
 		}
 		if key == nil {
 			var err error
-			if key, err = fromRecord(rec); err != nil {
+			if key, err = r.seals.fromRecord(rec); err != nil {
 				return nil, err
 			}
 		}

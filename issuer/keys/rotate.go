@@ -125,6 +125,7 @@ type change struct {
 	alg    Algorithm
 	retain time.Duration
 	made   []*Key
+	seals  seals
 }
 
 // errKeyNeeded ends an Update that needs another key.
@@ -140,7 +141,7 @@ func (r *Ring) update(ctx context.Context, fn func(*change) error) error {
 			if err != nil {
 				return err
 			}
-			return fn(&change{shelf: found, rec: rec, alg: r.cfg.Algorithm, retain: retain, made: made})
+			return fn(&change{shelf: found, rec: rec, alg: r.cfg.Algorithm, retain: retain, made: made, seals: r.seals})
 		})
 		if !errors.Is(err, errKeyNeeded) {
 			return err
@@ -212,7 +213,7 @@ func (c *change) take(state store.KeyState) (*store.Key, error) {
 	}
 	k := c.made[0]
 	c.made = c.made[1:]
-	return newRecord(k, state, c.rec.Now())
+	return c.seals.newRecord(k, state, c.rec.Now())
 }
 
 // rotate is one step of the ring, which is in order.
