@@ -115,7 +115,7 @@ func (i *instance) nameXSRFCookie(name string) error {
 func (i *instance) xsrfCookie() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return cmp.Or(i.xsrf, defaultXSRFCookie)
+	return cmp.Or(i.xsrf, i.config.XSRFCookie, defaultXSRFCookie)
 }
 
 // ready tells whether the issuer is open.

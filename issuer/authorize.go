@@ -258,7 +258,7 @@ func (q *authorization) mustSignIn(v *visitor, now time.Time) bool {
 		return true
 	}
 	since := v.session.AuthenticatedAt
-	if asked := q.signedInAfter; !asked.IsZero() && !asked.After(now) && !since.Before(asked) {
+	if !q.signedInAfter.IsZero() && !since.Before(q.signedInAfter) {
 		return false
 	}
 	return q.login || q.maxAge >= 0 && now.Sub(since) > q.maxAge
