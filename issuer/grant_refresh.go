@@ -174,13 +174,13 @@ func (i *Issuer) knownRefreshToken(ctx context.Context, token string) (*knownRef
 	var known *knownRefresh
 	err := i.db.View(ctx, func(r *store.Records) error {
 		known = nil
-		used, expires, err := r.RefreshTokenUsed(token)
-		if err != nil || used {
-			return err
-		}
 		f, err := r.FamilyOfToken(token)
 		if err != nil || !f.RevokedAt.IsZero() {
 			return err
+		}
+		used, expires := f.RefreshTokenUsed(token)
+		if used {
+			return nil
 		}
 		u, err := i.holder(ctx, r, f.UserID, f.CreatedAt)
 		if err != nil {

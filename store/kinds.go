@@ -106,7 +106,8 @@ func (r *Records) unlessOver(expires time.Time, put func() error) error {
 	return put()
 }
 
-func (r *Records) restoreFamily(id string, f *Family) error {
+func (r *Records) restoreFamily(id string, kept *keptFamily) error {
+	f := &kept.Family
 	until := later(f.ExpiresAt, f.AccessUntil)
 	return r.unlessOver(until, func() error {
 		if f.RevokedAt.IsZero() {
@@ -118,7 +119,7 @@ func (r *Records) restoreFamily(id string, f *Family) error {
 				return err
 			}
 		}
-		return r.putAs(kindFamily, id, f.ID, f, until)
+		return r.putAs(kindFamily, id, f.ID, kept, until)
 	})
 }
 

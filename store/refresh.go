@@ -3,7 +3,6 @@ package store
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -26,15 +25,29 @@ type Family struct {
 	AccessUntil     time.Time `json:"access_until"` // when its last access token is over
 	ExpiresAt       time.Time `json:"expires_at"`   // when it is over, however often it is refreshed
 	RevokedAt       time.Time `json:"revoked_at,omitzero"`
+
+	tokens rotation
 }
 
-// refreshToken is one refresh token of a family, found by its hash.
+// rotation is where a family is with its refresh tokens.
+type rotation struct {
+	Current   string    `json:"current,omitempty"`   // the hash of the one that has not been used
+	Until     time.Time `json:"until,omitzero"`      // when that one is over
+	Previous  string    `json:"previous,omitempty"`  // the hash of the one before
+	Successor []byte    `json:"successor,omitempty"` // the current one, sealed by the one before
+	RotatedAt time.Time `json:"rotated_at,omitzero"` // when the one before was used
+}
+
+// keptFamily is a family as it is kept. What it knows of its refresh tokens is nobody else's business.
+type keptFamily struct {
+	Family
+	rotation
+}
+
+// refreshToken is one refresh token of a family, found by its hash. It never changes: what became of it the family knows.
 type refreshToken struct {
 	FamilyID  string    `json:"family_id"`
-	Previous  string    `json:"previous,omitempty"` // the hash of the one before
 	ExpiresAt time.Time `json:"expires_at"`
-	UsedAt    time.Time `json:"used_at,omitzero"`
-	Successor []byte    `json:"successor,omitempty"` // sealed by the token itself; gone once the successor is used
 }
 
 // RotateOutcome says what has come of a refresh token that was handed in.
@@ -47,8 +60,12 @@ const (
 	Reused                        // it was used before: its family is revoked
 )
 
-// maxFamilies is how many families a client may have in one person's name; the oldest makes room.
-const maxFamilies = 100
+// maxFamilies is how many families a client may have in one person's name, and some more: the oldest make room now and
+// then, for to count them costs as much as all else.
+const (
+	maxFamilies = 100
+	nowAndThen  = 16 // families
+)
 
 // PutFamily begins a family. refresh is its first refresh token, good for idle; empty: it has none.
 func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error {
@@ -56,8 +73,10 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 		return errBadID
 	}
 	f.CreatedAt, f.UsedAt = r.now, r.now
-	if err := r.crowdOut(f); err != nil {
-		return err
+	if f.ID[len(f.ID)-1]%nowAndThen == 0 { // of the IDs that [NewID] makes
+		if err := r.crowdOut(f); err != nil {
+			return err
+		}
 	}
 	ttl, err := r.ttl(f.ExpiresAt)
 	if err != nil {
@@ -69,11 +88,16 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 	if refresh == "" {
 		return r.putFamily(f, f.ExpiresAt)
 	}
-	first := &refreshToken{FamilyID: f.ID, ExpiresAt: earlier(r.now.Add(idle), f.ExpiresAt)}
-	if err := r.put(r.key(kindRefresh, HashSecret(refresh)), first, first.ExpiresAt); err != nil {
+	if err := r.putRefresh(f, HashSecret(refresh), idle); err != nil {
 		return err
 	}
-	return r.putFamily(f, first.ExpiresAt)
+	return r.putFamily(f, f.tokens.Until)
+}
+
+// putRefresh makes a refresh token the family's current one.
+func (r *Records) putRefresh(f *Family, hash string, idle time.Duration) error {
+	f.tokens.Current, f.tokens.Until = hash, earlier(r.now.Add(idle), f.ExpiresAt)
+	return r.put(r.key(kindRefresh, hash), &refreshToken{FamilyID: f.ID, ExpiresAt: f.tokens.Until}, f.tokens.Until)
 }
 
 // putFamily keeps a family as long as it has a token that is good.
@@ -81,7 +105,7 @@ func (r *Records) putFamily(f *Family, until time.Time) error {
 	if f.AccessUntil.After(until) {
 		until = f.AccessUntil
 	}
-	return r.put(r.key(kindFamily, f.ID), f, until)
+	return r.put(r.key(kindFamily, f.ID), keptFamily{*f, f.tokens}, until)
 }
 
 func (r *Records) crowdOut(f *Family) error {
@@ -105,11 +129,12 @@ func (r *Records) crowdOut(f *Family) error {
 // Family returns the family with that ID, revoked ones included, or [ErrNotFound]. Whether its person may still have it
 // is for [User.Stands] to say, with its CreatedAt.
 func (r *Records) Family(id string) (*Family, error) {
-	var f Family
-	if err := r.get(r.key(kindFamily, id), &f); err != nil {
+	var kept keptFamily
+	if err := r.get(r.key(kindFamily, id), &kept); err != nil {
 		return nil, err
 	}
-	return &f, nil
+	kept.tokens = kept.rotation
+	return &kept.Family, nil
 }
 
 // FamiliesOfUser calls fn with each family of a person that is not revoked, by client. [ErrStop] ends it.
@@ -142,13 +167,9 @@ func (r *Records) FamilyOfToken(refresh string) (*Family, error) {
 	return r.Family(t.FamilyID)
 }
 
-// RefreshTokenUsed tells whether a refresh token has been used, and when it is over, or [ErrNotFound].
-func (r *Records) RefreshTokenUsed(refresh string) (used bool, expires time.Time, err error) {
-	t, err := r.refreshToken(HashSecret(refresh))
-	if err != nil {
-		return false, time.Time{}, err
-	}
-	return !t.UsedAt.IsZero(), t.ExpiresAt, nil
+// RefreshTokenUsed tells whether a refresh token of f has been used, and when f's current one is over.
+func (f *Family) RefreshTokenUsed(refresh string) (used bool, until time.Time) {
+	return HashSecret(refresh) != f.tokens.Current, f.tokens.Until
 }
 
 func (r *Records) refreshToken(hash string) (*refreshToken, error) {
@@ -172,61 +193,25 @@ func (r *Records) refreshToken(hash string) (*refreshToken, error) {
 // The caller gives f a later AccessUntil before the call where it issues an access token.
 func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (string, RotateOutcome, error) {
 	hash := HashSecret(refresh)
-	t, err := r.refreshToken(hash)
-	if err != nil {
-		return "", Rotated, err
-	}
-	if t.UsedAt.IsZero() {
-		next, err := r.succeed(f, t, refresh, hash, idle)
-		return next, Rotated, err
-	}
-	if t.Successor == nil || r.now.Sub(t.UsedAt) >= grace {
+	switch {
+	case hash == f.tokens.Current:
+		next := NewSecret(RefreshToken)
+		f.tokens.Previous, f.tokens.Successor, f.tokens.RotatedAt, f.UsedAt = hash, seal(refresh, f.ID, next), r.now, r.now
+		if err := r.putRefresh(f, HashSecret(next), idle); err != nil {
+			return "", Rotated, err
+		}
+		return next, Rotated, r.putFamily(f, f.tokens.Until)
+	case hash != f.tokens.Previous || r.now.Sub(f.tokens.RotatedAt) >= grace:
 		return "", Reused, r.RevokeFamily(f)
+	case !f.tokens.Until.After(r.now):
+		return "", Repeated, ErrNotFound
 	}
-	next, err := open(refresh, f.ID, t.Successor)
-	if err != nil {
-		return "", Repeated, err
-	}
-	successor, err := r.refreshToken(HashSecret(next))
+	next, err := open(refresh, f.ID, f.tokens.Successor)
 	if err != nil {
 		return "", Repeated, err
 	}
 	f.UsedAt = r.now
-	return next, Repeated, r.putFamily(f, successor.ExpiresAt)
-}
-
-// succeed makes the successor of a token.
-func (r *Records) succeed(f *Family, t *refreshToken, refresh, hash string, idle time.Duration) (string, error) {
-	if err := r.endGrace(t.Previous); err != nil {
-		return "", err
-	}
-	next := NewSecret(RefreshToken)
-	t.UsedAt, t.Successor = r.now, seal(refresh, f.ID, next)
-	if err := r.put(r.key(kindRefresh, hash), t, t.ExpiresAt); err != nil {
-		return "", err
-	}
-	successor := &refreshToken{FamilyID: f.ID, Previous: hash, ExpiresAt: earlier(r.now.Add(idle), f.ExpiresAt)}
-	if err := r.put(r.key(kindRefresh, HashSecret(next)), successor, successor.ExpiresAt); err != nil {
-		return "", err
-	}
-	f.UsedAt = r.now
-	return next, r.putFamily(f, successor.ExpiresAt)
-}
-
-// endGrace ends the grace of the token with that hash: who uses its successor has received it.
-func (r *Records) endGrace(hash string) error {
-	if hash == "" {
-		return nil
-	}
-	t, err := r.refreshToken(hash)
-	if errors.Is(err, ErrNotFound) || err == nil && t.Successor == nil {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	t.Successor = nil
-	return r.put(r.key(kindRefresh, hash), t, t.ExpiresAt)
+	return next, Repeated, r.putFamily(f, f.tokens.Until)
 }
 
 // RevokeFamily ends a family: its refresh tokens and its access tokens. One that is revoked already stays so.
@@ -243,7 +228,7 @@ func (r *Records) RevokeFamily(f *Family) error {
 	}
 	f.RevokedAt = r.now
 	// Its record stays as long as one of its tokens may be handed in: that is told from a token that nobody knows.
-	if err := r.put(r.key(kindFamily, f.ID), f, later(f.ExpiresAt, until)); err != nil {
+	if err := r.put(r.key(kindFamily, f.ID), keptFamily{*f, f.tokens}, later(f.ExpiresAt, until)); err != nil {
 		return err
 	}
 	if err := r.tx.Delete(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID)); err != nil {
@@ -267,13 +252,11 @@ func later(a, b time.Time) time.Time {
 }
 
 // sealer is the cipher of a refresh token's successor. Its key comes from the token, which is not kept: who reads the
-// database gets no refresh token. A token seals once.
+// database gets no refresh token. A token has 256 random bits, so that a hash makes a key of it, another one than the
+// one that it is found by. A token seals once.
 func sealer(refresh string) cipher.AEAD {
-	key, err := hkdf.Key(sha256.New, []byte(refresh), nil, "caddy-passport: successor of a refresh token", 32)
-	if err != nil {
-		panic(err) // the length is a constant that is allowed
-	}
-	block, err := aes.NewCipher(key)
+	key := sha256.Sum256(append([]byte("caddy-passport: successor of a refresh token\x00"), refresh...))
+	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // the key has 32 bytes
 	}

@@ -219,16 +219,16 @@ func TestDisconnectEndsWhatAClientHasOfAPerson(t *testing.T) {
 // TestFamiliesAreBounded is a client that asks for a person's authorization again and again.
 func TestFamiliesAreBounded(t *testing.T) {
 	h := newHouse(t)
-	for i := range 103 {
+	for i := range 200 {
 		h.pass(time.Second)
 		h.putFamily(fmt.Sprintf("f%03d", i), "c", "u", store.NewSecret(store.RefreshToken))
 	}
 	h.putFamily("other", "d", "u", store.NewSecret(store.RefreshToken))
 	got := h.families("u")
-	if len(got) != 101 || got[0] != "f003" || got[100] != "other" {
+	if len(got) < 101 || len(got) > 111 || got[len(got)-2] != "f199" || got[len(got)-1] != "other" {
 		t.Errorf("%d families: %q", len(got), got)
 	}
-	if !h.familyRevoked("f002") || h.familyRevoked("f003") {
+	if !h.familyRevoked("f080") || h.familyRevoked("f100") {
 		t.Error("the oldest have not made room")
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // Clients of the issuers, kept in their config.
@@ -21,6 +23,8 @@ const (
 	clientID      = "bench"
 	clientSecret  = "bench-secret-0123456789abcdefghijklmnopqrstuv"
 	serverID      = "resource-server" // may introspect every token
+	appID         = "app"             // acts for people, and for itself
+	appRedirect   = "https://app.example/cb"
 	serverSecret  = "resource-secret-0123456789abcdefghijklmnopqrst"
 	respondedBody = 850 // bytes: about what the answer of the token endpoint has
 )
@@ -49,6 +53,8 @@ type gateway struct {
 	issuer string // `iss`
 	key    string // its private key, PEM
 	took   time.Duration
+
+	seed func(context.Context, *store.DB) error // puts more into the store before the start; nil: nothing
 }
 
 // startUpstream starts the program behind the gateways.
@@ -175,8 +181,13 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 			grants client_credentials
 			resource_server
 		}
+		client %s {
+			secret {env.BENCH_CLIENT_SECRET}
+			grants authorization_code refresh_token client_credentials
+			redirect_uris %s
+		}
 	}
-`, g.issuer, g.store(), g.algorithm, clientID, serverID)
+`, g.issuer, g.store(), g.algorithm, clientID, serverID, appID, appRedirect)
 	}
 	b.WriteString("}\n")
 	proxy := "\treverse_proxy " + upstream +

@@ -43,10 +43,14 @@ func (s *suite) issuerGateway(
 	m.issuer = g.issuer
 	g.key = m.pem
 	err = inStore(ctx, g.store(), func(db *store.DB) error {
-		return db.Update(ctx, func(r *store.Records) error {
+		err := db.Update(ctx, func(r *store.Records) error {
 			client := registered
 			return r.PutClient(&client)
 		})
+		if err == nil && g.seed != nil {
+			err = g.seed(ctx, db)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, nil, err
