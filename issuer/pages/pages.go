@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,13 +39,43 @@ type Brand struct {
 
 // Pages are the pages of an issuer. Its methods may be called from any goroutine.
 type Pages struct {
+	*edition
 	log       *zap.Logger
 	brand     Brand
-	languages *languages
-	templates []map[string]*template.Template // by language, as in languages.list; then by page
 	assets    map[string]*asset
 	css, icon string // names of assets
 	logo      string // empty: none
+}
+
+// edition is the texts and templates that belong together.
+type edition struct {
+	languages *languages
+	templates []map[string]*template.Template // by language, as in languages.list; then by page
+}
+
+// ours is the edition without a folder. All pages of the process share it.
+var ours = sync.OnceValues(func() (*edition, error) {
+	s, err := load("")
+	if err != nil {
+		return nil, err
+	}
+	return newEdition(s)
+})
+
+func newEdition(s *sources) (*edition, error) {
+	e := new(edition)
+	var err error
+	if e.languages, err = newLanguages(s.texts); err != nil {
+		return nil, err
+	}
+	for _, language := range e.languages.list {
+		pages, err := parse(s.templates, words{language, time.Now}.functions())
+		if err != nil {
+			return nil, err
+		}
+		e.templates = append(e.templates, pages)
+	}
+	return e, nil
 }
 
 // pageNames are the templates that are a page; base.html is around each.
@@ -65,17 +96,17 @@ func New(c Config) (*Pages, error) {
 	if err := p.dress(s, c.Folder); err != nil {
 		return nil, err
 	}
-	if p.languages, err = newLanguages(s.texts); err != nil {
+	if c.Folder == "" {
+		p.edition, err = ours()
+		return p, err
+	}
+	if p.edition, err = newEdition(s); err != nil {
 		return nil, err
 	}
-	for _, language := range p.languages.list {
-		pages, err := parse(s.templates, words{language, time.Now}.functions())
-		if err != nil {
-			return nil, err
-		}
-		p.templates = append(p.templates, pages)
+	if err := p.try(s.templates); err != nil {
+		return nil, err
 	}
-	return p, p.try(s.templates)
+	return p, nil
 }
 
 // dress sets what the brand looks like.
