@@ -36,6 +36,7 @@ import (
 //	                                      # authorization_code, device_code, session, session_idle
 //	    refresh_grace  <duration>
 //	    revocation_lag <duration> [refuse|allow]
+//	    purge          <duration>|off
 //	    client <id> {
 //	        name          <name>        # what people read; default: the ID
 //	        secret        <secret>      # {env.*}, {file.*}, or itself: then only its hash is kept
@@ -82,6 +83,7 @@ func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}),
 		"refresh_grace":  duration(&c.RefreshGrace),
 		"revocation_lag": {parse: c.parseLag},
+		"purge":          {parse: c.parsePurge},
 		"client":         {parse: c.parseClient, many: true},
 		"user":           {parse: c.parseUser, many: true},
 		"users":          {parse: c.parseUsers, many: true},

@@ -42,6 +42,9 @@ type Issuer struct {
 	// RevocationLag says what a node does that has lost sight of what other nodes revoke. Default: after 30s it refuses.
 	RevocationLag *RevocationLag `json:"revocation_lag,omitempty"`
 
+	// Purge says for how long the records of revoked tokens are kept. Default: for 168h after they were revoked.
+	Purge *Purge `json:"purge,omitempty"`
+
 	// Clients are kept here in the config; the API can't change them. Default: none.
 	Clients []Client `json:"clients,omitempty"`
 

@@ -219,6 +219,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 	r.done.Go(func() { r.ring.Run(background) })
 	r.done.Go(func() { r.verifier.Run(background) })
 	r.done.Go(func() { i.watchLag(background, r.db) })
+	r.done.Go(func() { i.purgeBySchedule(background, r) })
 	return r, nil
 }
 

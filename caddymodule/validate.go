@@ -54,6 +54,9 @@ func (c *Issuer) validate(name string) error {
 	if err := c.RevocationLag.validate(); err != nil {
 		return fmt.Errorf("revocation_lag: %w", err)
 	}
+	if err := c.Purge.validate(); err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
 	for i := range c.Clients {
 		if err := c.Clients[i].checkSecret(); err != nil {
 			return fmt.Errorf("client %q: %w", c.Clients[i].ID, err)

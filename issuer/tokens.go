@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
@@ -138,41 +139,68 @@ type PurgeFilter struct {
 	Age     time.Duration // only what has been so for that long
 }
 
-// purgeBatch is how many records are removed in one Update.
-const purgeBatch = 256
+// Purging looks at so many records in one View, and removes so many in one Update.
+const (
+	purgePage  = 1000
+	purgeBatch = 256
+)
 
 // Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by
-// themselves, so that there are none to remove; a revoked token stays revoked without its record.
-func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (int, error) {
+// themselves, so that there are none to remove; a revoked token stays revoked without its record. It works in small
+// steps and rests between them for as long as they take, so that others have the storage for at least half the time.
+func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, err error) {
 	if !filter.Revoked {
 		return 0, ctx.Err()
 	}
-	var ids []string
-	err := i.db.View(ctx, func(r *store.Records) error {
-		ids = nil
-		return r.Tokens("", func(t store.Token) error {
-			if !t.RevokedAt.IsZero() && r.Now().Sub(t.RevokedAt) >= filter.Age {
+	defer func() {
+		if removed > 0 {
+			i.tell(ctx, Event{Type: TokensPurged, Count: removed})
+		}
+	}()
+	for after, more := "", true; more; {
+		began := time.Now()
+		var ids []string
+		ids, after, more, err = i.purgeable(ctx, after, filter.Age)
+		if err != nil {
+			return removed, err
+		}
+		for batch := range slices.Chunk(ids, purgeBatch) {
+			if err := i.db.Update(ctx, func(r *store.Records) error { return deleteTokens(r, batch) }); err != nil {
+				return removed, err
+			}
+			removed += len(batch)
+		}
+		select {
+		case <-ctx.Done():
+			return removed, ctx.Err()
+		case <-time.After(time.Since(began)):
+		}
+	}
+	return removed, nil
+}
+
+// purgeable finds what is to be purged on the page of records after the one of that ID. more says that there are more
+// pages, and last where this one ends.
+func (i *Issuer) purgeable(ctx context.Context, after string, age time.Duration) (
+	ids []string, last string, more bool, err error,
+) {
+	err = i.db.View(ctx, func(r *store.Records) error {
+		ids, last, more = nil, after, false
+		seen := 0
+		return r.Tokens(after, func(t store.Token) error {
+			if seen == purgePage {
+				more = true
+				return store.ErrStop
+			}
+			seen++
+			last = t.ID
+			if !t.RevokedAt.IsZero() && r.Now().Sub(t.RevokedAt) >= age {
 				ids = append(ids, t.ID)
 			}
 			return ctx.Err()
 		})
 	})
-	if err != nil {
-		return 0, err
-	}
-	removed := 0
-	for len(ids) > 0 {
-		batch := ids[:min(purgeBatch, len(ids))]
-		ids = ids[len(batch):]
-		if err := i.db.Update(ctx, func(r *store.Records) error { return deleteTokens(r, batch) }); err != nil {
-			return removed, err
-		}
-		removed += len(batch)
-	}
-	if removed > 0 {
-		i.tell(ctx, Event{Type: TokensPurged, Count: removed})
-	}
-	return removed, nil
+	return ids, last, more, err
 }
 
 func deleteTokens(r *store.Records, ids []string) error {

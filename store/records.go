@@ -50,6 +50,7 @@ const (
 	kindDevice         = "device"
 	kindDeviceByCode   = "device-code"
 	kindGuesses        = "guesses"
+	kindDuty           = "duty"
 )
 
 // key builds a key. Parts come from outside (client identifiers do), and a slash in one must not make it another
