@@ -1,13 +1,19 @@
 package caddymodule
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // nowhere is a response that goes nowhere.
@@ -22,6 +28,9 @@ func (w nowhere) WriteHeader(int)             {}
 func BenchmarkServer(b *testing.B) {
 	for _, bench := range []struct{ name, directives, target string }{
 		{"bare", "", "/orders/17"},
+		{"bare, with the cookies of a session", "", "/orders/17"},
+		{"session", "passport_server\npassport_auth scopes read {\n session\n}", "/orders/17"},
+		{"personal", "passport_server\npassport_auth scopes read", "/orders/17"},
 		{"site alone", "passport_server", "/orders/17"},
 		{"scopes", "passport_server\npassport_auth scopes read", "/orders/17"},
 		{"placeholder", "passport_server\npassport_auth {\n upstream_header X-User {passport.subject}\n}", "/orders/17"},
@@ -35,11 +44,21 @@ func BenchmarkServer(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			h := newHouse(b, "")
 			token := h.token("read write")
+			personal, cookie := h.person()
 			h.load("http://{$ADDR} {\n" + bench.directives + "\nrespond 204\n}")
 			server := serverOf(b)
 			header := http.Header{
 				"User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "X-Request-Id": {"1"},
 				"Authorization": {bearer(token)},
+			}
+			switch {
+			case strings.Contains(bench.name, "session"):
+				delete(header, "Authorization")
+				header["Cookie"] = []string{
+					"theme=dark; passport_session=" + cookie + "; XSRF-TOKEN=" + verify.CSRFToken("http "+cookie),
+				}
+			case bench.name == "personal":
+				header["Authorization"] = []string{bearer(personal)}
 			}
 			first := httptest.NewRequest(http.MethodGet, "http://"+h.addr+bench.target, nil)
 			b.ReportAllocs()
@@ -50,6 +69,24 @@ func BenchmarkServer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// person makes a person who has a personal access token, and a session in a browser.
+func (h *house) person() (personal, cookie string) {
+	h.t.Helper()
+	personal, cookie = store.NewSecret(store.PersonalAccessToken), store.NewSecret(store.SessionSecret)
+	h.update(func(r *store.Records) error {
+		now := r.Now()
+		u := &store.User{ID: store.NewID(now), Name: "ada", Email: "ada@example.com"}
+		return errors.Join(r.PutUser(u), r.PutToken(&store.Token{
+			ID: store.NewID(now), ClientID: "personal_access", UserID: u.ID, Scopes: []string{"read"}, IssuedAt: now,
+			ExpiresAt: now.Add(time.Hour), Personal: true, Name: "test", Hash: store.HashSecret(personal),
+		}), r.PutSession(&store.Session{
+			ID: store.NewID(now), Hash: store.HashSecret("http " + cookie), UserID: u.ID, CreatedAt: now,
+			AuthenticatedAt: now, SeenAt: now, IdleUntil: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour),
+		}))
+	})
+	return personal, cookie
 }
 
 // serverOf is the server of the config that is in force.

@@ -197,16 +197,27 @@ func hasSession(fields []string) bool {
 func withoutSession(fields []string) []string {
 	kept := make([]string, 0, len(fields))
 	for _, field := range fields {
-		var pairs []string
-		for pair := range strings.SplitSeq(field, ";") {
-			name, _, _ := strings.Cut(pair, "=")
-			if !slices.Contains(sessionCookies, textproto.TrimString(name)) {
-				pairs = append(pairs, pair)
-			}
-		}
-		if field = textproto.TrimString(strings.Join(pairs, ";")); field != "" {
+		if field = cutSession(field); field != "" {
 			kept = append(kept, field)
 		}
 	}
 	return kept
+}
+
+// cutSession takes the issuer's session cookie from one field.
+func cutSession(field string) string {
+	for start := 0; start < len(field); {
+		pair, _, more := strings.Cut(field[start:], ";")
+		end := start + len(pair)
+		name, _, _ := strings.Cut(pair, "=")
+		switch {
+		case !slices.Contains(sessionCookies, textproto.TrimString(name)):
+			start = end + 1
+		case more:
+			field = field[:start] + field[end+1:]
+		default:
+			field = field[:max(0, start-1)]
+		}
+	}
+	return textproto.TrimString(field)
 }

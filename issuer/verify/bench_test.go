@@ -51,6 +51,48 @@ func BenchmarkVerifyHit(b *testing.B) {
 	}
 }
 
+// BenchmarkOpaqueHit is a personal access token, and a session, that have been seen before.
+func BenchmarkOpaqueHit(b *testing.B) {
+	h := bench(b, keys.ES256)
+	personal, _ := h.personalToken(somebody)
+	cookie, _ := h.session(somebody)
+	h.want(personal, nil)
+	h.wantSession(cookie, nil)
+	ctx := b.Context()
+	b.Run("personal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := h.v.Verify(ctx, personal, testIssuer); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("session", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := h.v.Session(ctx, cookie, testIssuer); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkOpaqueMiss is one that the store is asked about, and one with a typo.
+func BenchmarkOpaqueMiss(b *testing.B) {
+	h := bench(b, keys.ES256)
+	random := store.NewSecret(store.PersonalAccessToken)
+	for name, token := range map[string]string{"random": random, "typo": random[:len(random)-1] + "_"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := h.v.Verify(b.Context(), token, testIssuer); err == nil {
+					b.Fatal("taken")
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkVerifyHitParallel(b *testing.B) {
 	h := bench(b, keys.ES256)
 	token := h.token()

@@ -305,8 +305,18 @@ func TestHitAllocatesNothing(t *testing.T) {
 	h.want(good, nil)
 	h.want(revoked, nil)
 	h.revoke("j1")
+	personal, _ := h.personalToken(somebody)
+	cookie, _ := h.session(somebody)
+	h.want(personal, nil)
+	h.wantSession(cookie, nil)
 	audience := []string{"x", testIssuer}
 	n := testing.AllocsPerRun(1000, func() {
+		if _, err := h.v.Verify(t.Context(), personal, testIssuer); err != nil {
+			t.Error("refused")
+		}
+		if _, err := h.v.Session(t.Context(), cookie, testIssuer); err != nil {
+			t.Error("refused")
+		}
 		id, err := h.v.Verify(t.Context(), good, testIssuer)
 		if err != nil || !id.HasScope("write") || id.IntendedFor(audience...) != nil {
 			t.Error("refused")

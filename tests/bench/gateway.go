@@ -44,6 +44,7 @@ type gateway struct {
 	report     string // the same with report_only
 	trust      string // the same for the tokens of another issuer
 	introspect string // the same for tokens that another issuer is asked about
+	session    string // the same for browser sessions too
 	internal   string // the same with a JWT for the upstream
 	respond    string // address of the site that answers at once
 
@@ -78,7 +79,7 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 		return nil, err
 	}
 	for _, address := range []*string{
-		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.respond, &g.many,
+		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.session, &g.respond, &g.many,
 	} {
 		var err error
 		if *address, err = freeAddress(); err != nil {
@@ -204,6 +205,7 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 			{g.trust, "issuer off\n\t\ttrust " + other.url + " {\n\t\t\taudience " + otherAudience + "\n\t\t}"},
 			{g.introspect, "issuer off\n\t\tintrospect " + other.url + introspectPath + " {\n\t\t\tclient_id " + clientID +
 				"\n\t\t\tclient_secret {env.BENCH_CLIENT_SECRET}\n\t\t\taudience " + otherAudience + "\n\t\t}"},
+			{g.session, "session"},
 			{g.internal, "upstream_auth jwt {\n\t\t\taudience internal\n\t\t}"},
 		} {
 			fmt.Fprintf(&b,

@@ -45,7 +45,10 @@ func (s *suite) issuerGateway(
 	err = inStore(ctx, g.store(), func(db *store.DB) error {
 		err := db.Update(ctx, func(r *store.Records) error {
 			client := registered
-			return r.PutClient(&client)
+			if err := r.PutClient(&client); err != nil {
+				return err
+			}
+			return person.put(r)
 		})
 		if err == nil && g.seed != nil {
 			err = g.seed(ctx, db)

@@ -49,6 +49,7 @@ func (s *suite) works() []work {
 		{"warm", "tokens that have been seen, through the gateway", true, s.grouped("warm", "ES256", warm)},
 		{"require", "an expression, in process", true, s.requireInProcess},
 		{"policies", "require and report_only", true, s.grouped("policies", "ES256", policies)},
+		{"people", "personal access tokens and browser sessions", true, s.grouped("people", "ES256", people)},
 		{"others", "tokens of other issuers, and a JWT for the upstream", true, s.grouped("others", "ES256", others)},
 		{"routes", "1,000 routes, each with a passport_auth of its own", false, s.grouped("routes", "ES256", routes)},
 		{"routes-start", "start and reload with 1,000 routes", true, s.routesStart},
