@@ -105,14 +105,14 @@ type reading struct {
 	url          url.URL
 }
 
-// mistakable tells whether an upstream could take the request for one that has to pass a door which this one does not.
-// Doors that only report refuse nothing: those are answered.
-func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
+// mistakable tells whether an upstream could take the request for one that has to pass a door which this one does not,
+// and names that, unless it could be any. Doors that only report refuse nothing: those are answered.
+func (d *doors) mistakable(r *http.Request) (refused bool, door *Auth, reported []*Auth) {
 	if !d.conditional || !d.odd(r) {
-		return false, nil
+		return false, nil, nil
 	}
 	if len(r.URL.EscapedPath()) > maxOddPath || strings.ContainsFunc(r.URL.Path, isControl) {
-		return d.enforced, d.reporting
+		return d.enforced, nil, d.reporting
 	}
 	plain := reading{method: r.Method, host: r.Host, url: *r.URL}
 	passed := d.pass(r, plain)
@@ -121,6 +121,7 @@ func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 			switch {
 			case slices.ContainsFunc(passed, p.by), slices.Contains(reported, p.door):
 			case !p.door.ReportOnly:
+				door = p.door
 				return true
 			default:
 				reported = append(reported, p.door)
@@ -132,23 +133,23 @@ func (d *doors) mistakable(r *http.Request) (refused bool, reported []*Auth) {
 		as := plain
 		as.method = method
 		if other(as) {
-			return true, nil
+			return true, door, nil
 		}
 	}
 	if host, odd := plainHost(r.Host); odd {
 		as := plain
 		if as.host = host; other(as) {
-			return true, nil
+			return true, door, nil
 		}
 	}
 	for _, path := range readings(r.URL, d.cased) {
 		as := plain
 		as.url.Path, as.url.RawPath = path, ""
 		if other(as) {
-			return true, nil
+			return true, door, nil
 		}
 	}
-	return false, reported
+	return false, nil, reported
 }
 
 // pass finds the doors that a request passes, or may pass, when it is read in one way.

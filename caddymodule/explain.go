@@ -191,8 +191,11 @@ func (e *explainer) meet(r *http.Request, h caddyhttp.MiddlewareHandler, after s
 		v.site = h
 		h.names.strip(r, v)
 		v.session = "" // a cookie is its browser's alone: nobody brings it here
-		if refused, _ := h.doors().mistakable(r); refused {
+		if refused, door, _ := h.doors().mistakable(r); refused {
 			e.refuse(refusedMistakable)
+			if door != nil {
+				e.answer.Reason += ", one of which has to pass " + e.paths[door]
+			}
 			return false
 		}
 		return true

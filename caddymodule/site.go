@@ -239,7 +239,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if doors.present && asksForWebSocket(r) {
 		r = asUpgrade(r)
 	}
-	refused, reported := doors.mistakable(r)
+	refused, _, reported := doors.mistakable(r)
 	if refused {
 		return refuseMistakable(w, r, s.logger)
 	}

@@ -147,7 +147,7 @@ func (e *errorGuard) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	if doors.present && asksForWebSocket(r) { // the site's change of it is over
 		r = asUpgrade(r)
 	}
-	refused, reported := doors.mistakable(r)
+	refused, _, reported := doors.mistakable(r)
 	if refused {
 		return refuseMistakable(w, r, e.logger)
 	}

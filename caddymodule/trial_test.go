@@ -134,6 +134,23 @@ func TestRefusesHostOfManyEndings(t *testing.T) {
 	)
 }
 
+// TestPlainHost has what net/http refuses before it comes to a door, but for other servers in front.
+func TestPlainHost(t *testing.T) {
+	for host, want := range map[string]struct {
+		plain string
+		odd   bool
+	}{
+		"a.example": {"a.example", false}, "a.example:443": {"a.example", false}, "[::1]:443": {"::1", false},
+		"[::1]": {"::1", false}, "x@a.example": {"a.example", true}, "x@b@a.example:1": {"a.example", true},
+		"[::1]:1:2": {"::1", true}, "[::1]x": {"::1", true}, "a.example.": {"a.example", true},
+		"a.example..:1": {"a.example", true}, "a.example:1:2": {"a.example", true},
+	} {
+		if plain, odd := plainHost(host); plain != want.plain || odd != want.odd {
+			t.Errorf("%s: %q, %v", host, plain, odd)
+		}
+	}
+}
+
 // TestRefusesOddPathTooLongToTry: each way to read it costs time.
 func TestRefusesOddPathTooLongToTry(t *testing.T) {
 	h := newHouse(t, `
@@ -175,6 +192,7 @@ func TestTunnelsNothingButWebSockets(t *testing.T) {
 		"Connection: Upgrade\nUpgrade: websocket\nUpgrade: h2c":                       "",
 		"Connection: Upgrade\nUpgrade: any":                                           "",
 		"Connection: Upgrade\nUpgrade: WebSocket":                                     "websocket",
+		"HTTP2-Settings: AAMAAABk":                                                    "",
 	} {
 		h.raw("GET /public HTTP/1.1\nHost: " + h.addr + "\n" + fields + "\n\n")
 		got := h.upstream.last()
@@ -278,11 +296,13 @@ func TestRefusesOddPathPastDoorAfterAnswer(t *testing.T) {
 // TestPassesOddPathsBehindForwardAuth: what may answer does so in whatever way the path is read.
 func TestPassesOddPathsBehindForwardAuth(t *testing.T) {
 	h := newHouse(t, `
-		forward_auth {$UPSTREAM} {
-			uri /check
-		}
-		passport_auth /orders* scopes read
-		reverse_proxy {$UPSTREAM}`)
+		route {
+			forward_auth {$UPSTREAM} {
+				uri /check
+			}
+			passport_auth /orders* scopes read
+			reverse_proxy {$UPSTREAM}
+		}`)
 	token := "\nAuthorization: " + bearer(h.token("read"))
 	attacked(
 		t, h,
