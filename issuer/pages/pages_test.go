@@ -97,6 +97,9 @@ func TestEveryPageIsOneDocument(t *testing.T) {
 				t.Errorf("%d times %s", len(nodes), once)
 			}
 		}
+		if title := textOf(all(doc, "title")[0]); strings.ContainsAny(title, "<&{") {
+			t.Errorf("the title is %q", title)
+		}
 		level := 1
 		for _, h := range all(doc, "h1", "h2", "h3", "h4") {
 			if got := int(h.Data[1] - '0'); got > level+1 {

@@ -54,7 +54,7 @@ func TestEveryTextIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, template := range s.templates {
-		for _, m := range regexp.MustCompile(`\((?:t|text) "([a-z_.]+)"|\{\{t "([a-z_.]+)"`).FindAllStringSubmatch(template.text, -1) {
+		for _, m := range regexp.MustCompile(`\((?:t|plain) "([a-z_.]+)"|\{\{(?:t|plain) "([a-z_.]+)"`).FindAllStringSubmatch(template.text, -1) {
 			used[m[1]+m[2]] = true
 		}
 	}

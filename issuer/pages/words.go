@@ -19,7 +19,7 @@ type words struct {
 func (w words) functions() template.FuncMap {
 	return template.FuncMap{
 		"t":        w.t,
-		"text":     w.text,
+		"plain":    w.plain,
 		"in":       w.in,
 		"ago":      w.ago,
 		"date":     w.date,
@@ -63,8 +63,18 @@ func putIn(value any) string {
 	return "<bdi>" + template.HTMLEscapeString(cleanName(fmt.Sprint(value))) + "</bdi>"
 }
 
-// text is a text as it is in the catalogue, to be put into another.
-func (w words) text(key string) (template.HTML, error) { return w.t(key) }
+// plain is a text without markup, for the title of a page: what is there is text whatever it looks like.
+func (w words) plain(key string, pairs ...any) (string, error) {
+	text, ok := w.texts[key]
+	if !ok {
+		return "", fmt.Errorf("there is no text %s", key)
+	}
+	replace := make([]string, 0, len(pairs))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		replace = append(replace, "{"+fmt.Sprint(pairs[i])+"}", cleanName(pairs[i+1]))
+	}
+	return strings.NewReplacer(replace...).Replace(text), nil
+}
 
 func joinKey(parts ...any) string {
 	s := make([]string, 0, len(parts))
