@@ -8,7 +8,8 @@ readonly golangci_version=v2.15.0
 readonly module=github.com/oauth2-passport/caddy-passport
 
 # The command that is needed, and the Debian package that has it.
-readonly test_needs=(gcc:build-essential curl:curl strace:strace pg_ctlcluster:postgresql node:nodejs npm:npm nginx:nginx-light
+readonly test_needs=(gcc:build-essential curl:curl chromium:chromium strace:strace pg_ctlcluster:postgresql
+	node:nodejs npm:npm nginx:nginx-light
 	php-fpm:php-fpm)
 readonly bench_needs=(wrk:wrk)
 
