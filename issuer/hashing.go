@@ -10,14 +10,16 @@ import (
 
 // Hashing a password takes about 20 ms of a core and 19 MB of memory, and anybody may ask for it. So all hashing of the
 // process goes through one queue: at most one hash a core at a time and never more than maxHashers, which bounds the
-// memory; maxHashQueue that wait, so that who comes later is told to come again; and in the long run a sixteenth of the
-// cores, so that a flood of sign-ins leaves them to the requests beside it. What was not used is saved up, so that
-// people who come now and then do not wait.
+// memory, and in the long run a sixteenth of the cores, so that a flood of sign-ins leaves them to the requests beside
+// it. What was not used is saved up, so that people who come now and then do not wait. Who would wait for longer than
+// maxHashWait is told to come again.
 const (
-	maxHashers   = 4
-	maxHashQueue = 64
-	hashShare    = 16                     // one part in so many of the cores
-	hashSavings  = 500 * time.Millisecond // of each core
+	maxHashers  = 4
+	maxHashWait = 4 * time.Second
+	maxHashing  = 256                    // that hash or wait, all in all
+	hashShare   = 16                     // one part in so many of the cores
+	hashSavings = 500 * time.Millisecond // of each core
+	hashCost    = 20 * time.Millisecond  // of a kind that is not known yet
 )
 
 var hashing = newHashQueue(runtime.GOMAXPROCS(0))
@@ -31,22 +33,22 @@ type hashQueue struct {
 	hashes  atomic.Int64  // that were done, for tests to count
 
 	mu    sync.Mutex
-	paid  time.Time                // until when the share of the cores has been used up
+	paid  time.Time                // until when the share of the cores is used up, by those who wait, too
 	least map[string]time.Duration // that a hash of a kind has taken: what it costs when nothing is in its way
 }
 
 func newHashQueue(cores int) *hashQueue {
-	slots := min(cores, maxHashers)
 	return &hashQueue{
 		cores:   cores,
 		savings: hashSavings * hashShare,
-		places:  make(chan struct{}, slots+maxHashQueue),
-		slots:   make(chan struct{}, slots),
+		places:  make(chan struct{}, maxHashing),
+		slots:   make(chan struct{}, min(cores, maxHashers)),
 		least:   make(map[string]time.Duration),
 	}
 }
 
-// do runs one hash when its turn comes. kind says which hashes cost the same. It answers [*tooManyError] when too many wait already, or the error of ctx.
+// do runs one hash when its turn comes. kind says which hashes cost the same. It answers [*tooManyError] when the turn
+// is too far off, or the error of ctx.
 func (q *hashQueue) do(ctx context.Context, kind string, hash func()) error {
 	select {
 	case q.places <- struct{}{}:
@@ -54,54 +56,73 @@ func (q *hashQueue) do(ctx context.Context, kind string, hash func()) error {
 	default:
 		return &tooManyError{RetryAfter: busyRetry}
 	}
-	select {
-	case q.slots <- struct{}{}:
-		defer func() { <-q.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := q.rest(ctx); err != nil {
+	turn, cost, err := q.reserve(kind)
+	if err != nil {
 		return err
 	}
-	begin := time.Now()
-	hash()
-	q.hashes.Add(1)
-	q.pay(kind, time.Since(begin))
-	return nil
-}
-
-// rest waits until the hashes that were done are paid.
-func (q *hashQueue) rest(ctx context.Context) error {
-	for {
-		q.mu.Lock()
-		wait := time.Until(q.paid)
-		q.mu.Unlock()
-		if wait <= 0 {
-			return ctx.Err()
-		}
+	took := time.Duration(0)
+	defer func() { q.settle(kind, cost, took) }()
+	if wait := time.Until(turn); wait > 0 {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	select {
+	case q.slots <- struct{}{}:
+		defer func() { <-q.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	hash()
+	took = max(time.Since(begin), 1)
+	q.hashes.Add(1)
+	return nil
+}
+
+// reserve takes what a hash of that kind costs from the share, and tells when its turn is.
+func (q *hashQueue) reserve(kind string) (turn time.Time, cost time.Duration, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	cost, known := q.least[kind]
+	if !known {
+		cost = hashCost
+	}
+	now := time.Now()
+	if wait := q.paid.Sub(now); wait > maxHashWait {
+		return turn, 0, &tooManyError{RetryAfter: max(wait-maxHashWait, busyRetry)}
+	}
+	turn = q.paid
+	if saved := now.Add(-q.savings); q.paid.Before(saved) {
+		q.paid = saved
+	}
+	q.paid = q.paid.Add(q.share(cost))
+	return turn, cost, nil
+}
+
+// share is for how long the share of the cores is used up by what takes a core for that long.
+func (q *hashQueue) share(cost time.Duration) time.Duration {
+	return cost * hashShare / time.Duration(q.cores)
 }
 
 // maxHashKinds bounds what is remembered: there are as many kinds as operators choose.
 const maxHashKinds = 256
 
-// pay takes what a hash has cost from the share. That it took longer than others of its kind is the doing of who uses
-// the cores beside it.
-func (q *hashQueue) pay(kind string, took time.Duration) {
+// settle corrects what was taken from the share by what the hash has cost; zero: it was not done. That it took longer
+// than others of its kind is the doing of who uses the cores beside it.
+func (q *hashQueue) settle(kind string, reserved, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if least, ok := q.least[kind]; ok && least <= took {
+	least, known := q.least[kind]
+	if known && least <= took {
 		took = least
-	} else if ok || len(q.least) < maxHashKinds {
+	} else if took > 0 && (known || len(q.least) < maxHashKinds) {
 		q.least[kind] = took
 	}
-	if saved := time.Now().Add(-q.savings); q.paid.Before(saved) {
-		q.paid = saved
-	}
-	q.paid = q.paid.Add(took * hashShare / time.Duration(q.cores))
+	q.paid = q.paid.Add(q.share(took - reserved))
 }

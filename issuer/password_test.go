@@ -146,7 +146,8 @@ func FuzzPasswordHash(f *testing.F) {
 	})
 }
 
-// TestHashesTakeTurns: never more at a time than there are cores, nor than maxHashers; who finds no place is told so.
+// TestHashesTakeTurns: never more at a time than there are cores, nor than maxHashers; who would wait for long is told
+// to come again.
 func TestHashesTakeTurns(t *testing.T) {
 	for name, cores := range map[string]int{"one core": 1, "two": 2, "many": 64} {
 		t.Run(name, func(t *testing.T) {
@@ -154,25 +155,35 @@ func TestHashesTakeTurns(t *testing.T) {
 				q := newHashQueue(cores)
 				var now, most, done, refused atomic.Int64
 				var all sync.WaitGroup
-				for range 200 {
+				for range 1000 {
 					all.Go(func() {
+						begin := time.Now()
 						err := q.do(t.Context(), "a", func() {
 							most.Store(max(most.Load(), now.Add(1)))
-							time.Sleep(20 * time.Millisecond)
+							time.Sleep(hashCost)
 							now.Add(-1)
 							done.Add(1)
 						})
-						if _, ok := errors.AsType[*tooManyError](err); ok {
+						if tooMany, ok := errors.AsType[*tooManyError](err); ok {
 							refused.Add(1)
+							if tooMany.RetryAfter < busyRetry || time.Since(begin) != 0 {
+								t.Errorf("come again in %s, told after %s", tooMany.RetryAfter, time.Since(begin))
+							}
 						} else if err != nil {
 							t.Error(err)
+						}
+						if took := time.Since(begin); took > maxHashWait+4*time.Second {
+							t.Errorf("somebody has waited for %s", took)
 						}
 					})
 				}
 				all.Wait()
 				slots := int64(min(cores, maxHashers))
-				if most.Load() != slots || done.Load() != slots+maxHashQueue || done.Load()+refused.Load() != 200 {
+				if most.Load() != slots || done.Load() > maxHashing || done.Load() < 10 || done.Load()+refused.Load() != 1000 {
 					t.Errorf("%d at a time, %d done, %d refused", most.Load(), done.Load(), refused.Load())
+				}
+				if len(q.places)+len(q.slots) != 0 {
+					t.Error("places are taken")
 				}
 			})
 		})
@@ -189,7 +200,8 @@ func TestHashesLeaveTheCoresToOthers(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				for q.do(ctx, "a", func() { time.Sleep(cost) }) == nil {
+				for ctx.Err() == nil {
+					_ = q.do(ctx, "a", func() { time.Sleep(cost) })
 				}
 			})
 		}
@@ -222,11 +234,11 @@ func TestOneSignInDoesNotWait(t *testing.T) {
 func TestHashingEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newHashQueue(1)
-		q.pay("a", time.Hour)
+		q.paid = time.Now().Add(2 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var all sync.WaitGroup
-		for range 10 {
+		for range 5 {
 			all.Go(func() {
 				if err := q.do(ctx, "a", func() { t.Error("it hashes") }); !errors.Is(err, context.DeadlineExceeded) {
 					t.Error(err)
@@ -236,6 +248,9 @@ func TestHashingEndsWithTheRequest(t *testing.T) {
 		all.Wait()
 		if len(q.places)+len(q.slots) != 0 {
 			t.Error("places are taken")
+		}
+		if wait := time.Until(q.paid); wait > time.Second {
+			t.Errorf("those who are gone have used up the share for %s", wait)
 		}
 	})
 }
@@ -261,6 +276,39 @@ func TestHashesPayWhatTheyCost(t *testing.T) {
 			t.Errorf("the kind of %s is %q, want %q", hash, got, want)
 		}
 	}
+}
+
+// TestFloodsAreHeldBack: a loop that is told to come again and does so at once is slowed down, a few are not.
+func TestFloodsAreHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBrake(holdBack)
+		begin := time.Now()
+		for range freeAnswers {
+			b.hold(t.Context())
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("a few are held back for %s", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var answers atomic.Int64
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					b.hold(ctx)
+					answers.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n := answers.Load(); n > 60*(100+freeAnswers)+200 {
+			t.Errorf("%d answers in a minute", n)
+		}
+		if len(b.places) != 0 {
+			t.Error("places are taken")
+		}
+	})
 }
 
 func TestLimits(t *testing.T) {

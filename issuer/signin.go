@@ -36,7 +36,11 @@ func (i *Issuer) signIn(ctx context.Context, login, password, from string) (*sto
 	a.address = addressSubject(from)
 	u, err := a.run(ctx)
 	event := Event{Type: SignInFailed, UserID: a.userID}
-	switch _, tooMany := errors.AsType[*tooManyError](err); {
+	_, tooMany := errors.AsType[*tooManyError](err)
+	if tooMany {
+		holding.hold(ctx)
+	}
+	switch {
 	case err == nil:
 		event.Type, event.UserID = SignInSucceeded, u.ID
 	case errors.Is(err, errWrongLogin):
