@@ -110,7 +110,7 @@ func (e *endpoints) refuseChange(w http.ResponseWriter, r *http.Request, v *visi
 		e.showAccount(w, r, v, http.StatusNotFound, pages.Account{Fault: pages.AccountFault{Kind: pages.Gone}})
 	case errors.Is(err, ErrPersonalAccessOff), errors.Is(err, errOwnClientsOff), errors.Is(err, errNoScopeToGive),
 		errors.Is(err, ErrUserElsewhere), errors.Is(err, ErrPublicClient):
-		e.refusePage(w, r, &pageFault{kind: pages.FaultForbidden, status: http.StatusForbidden})
+		e.refusePage(w, r, &pageError{kind: pages.FaultForbidden, status: http.StatusForbidden})
 	case errors.Is(err, ErrUnknownPerson), errors.Is(err, ErrUnknownUser), errors.Is(err, errNobody):
 		e.signInFirst(w) // disabled or deleted in this moment
 	default:

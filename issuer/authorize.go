@@ -51,7 +51,7 @@ func (e *endpoints) authorize(w http.ResponseWriter, r *http.Request) {
 func (e *endpoints) authorizePost(w http.ResponseWriter, r *http.Request) {
 	f, fault := readForm(w, r)
 	if fault != nil {
-		e.refusePage(w, r, &pageFault{kind: pages.FaultRequest, status: fault.Status, detail: fault.Description})
+		e.refusePage(w, r, &pageError{kind: pages.FaultRequest, status: fault.Status, detail: fault.Description})
 		return
 	}
 	if f.has("decision") || f.has(csrfField) {
@@ -61,7 +61,7 @@ func (e *endpoints) authorizePost(w http.ResponseWriter, r *http.Request) {
 	seeOther(w, e.prefix+"/authorize?"+f.encode())
 }
 
-// readAuthorization reads the parameters of a request. With an error that is a [*pageFault] client or redirect URI are
+// readAuthorization reads the parameters of a request. With an error that is a [*pageError] client or redirect URI are
 // not known.
 func (e *endpoints) readAuthorization(r *http.Request, query string) (*authorization, error) {
 	q := &authorization{maxAge: -1}
@@ -83,11 +83,11 @@ func (e *endpoints) readAuthorization(r *http.Request, query string) (*authoriza
 		return q, err
 	}
 	if q.client == nil {
-		return q, &pageFault{kind: pages.FaultClient, status: http.StatusBadRequest}
+		return q, &pageError{kind: pages.FaultClient, status: http.StatusBadRequest}
 	}
 	uri, ok := redirectURI(q.client, f.get("redirect_uri"))
 	if !ok {
-		return q, &pageFault{kind: pages.FaultRedirect, status: http.StatusBadRequest}
+		return q, &pageError{kind: pages.FaultRedirect, status: http.StatusBadRequest}
 	}
 	q.RedirectURI, q.RedirectSent, q.State = uri, f.get("redirect_uri") != "", f.get("state")
 	q.none = f.get("prompt") == "none"

@@ -210,7 +210,7 @@ func TestPromptNoneNeverShowsAPage(t *testing.T) {
 	if got := none("site", "max_age", "60"); got.Get("error") != "login_required" {
 		t.Errorf("signed in too long ago: %v", got)
 	}
-	fail := error(store.ErrUnavailable)
+	fail := store.ErrUnavailable
 	h.engine.broken.Store(&fail)
 	if got := none("site"); got.Get("error") != "temporarily_unavailable" {
 		t.Errorf("storage is away: %v", got)

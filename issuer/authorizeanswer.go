@@ -12,8 +12,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// pageFault is a fault that a person reads on a page.
-type pageFault struct {
+// pageError is a fault that a person reads on a page.
+type pageError struct {
 	kind   pages.FaultKind
 	status int
 	detail string // for the developer of an app
@@ -21,23 +21,23 @@ type pageFault struct {
 }
 
 // Error is the kind of the fault.
-func (f *pageFault) Error() string { return "page " + string(f.kind) }
+func (f *pageError) Error() string { return "page " + string(f.kind) }
 
-func badRequest(detail string) *pageFault {
-	return &pageFault{kind: pages.FaultRequest, status: http.StatusBadRequest, detail: detail}
+func badRequest(detail string) *pageError {
+	return &pageError{kind: pages.FaultRequest, status: http.StatusBadRequest, detail: detail}
 }
 
 // refusePage shows a fault.
 func (e *endpoints) refusePage(w http.ResponseWriter, r *http.Request, err error) {
-	f, ok := errors.AsType[*pageFault](err)
+	f, ok := errors.AsType[*pageError](err)
 	if !ok {
 		switch fault := e.fault(err, "page", ""); fault {
 		case errForged:
-			f = &pageFault{kind: pages.FaultExpired, status: fault.Status}
+			f = &pageError{kind: pages.FaultExpired, status: fault.Status}
 		case errUnavailable:
-			f = &pageFault{kind: pages.FaultUnavailable, status: fault.Status, retry: retryAfter}
+			f = &pageError{kind: pages.FaultUnavailable, status: fault.Status, retry: retryAfter}
 		default:
-			f = &pageFault{kind: pages.FaultRequest, status: fault.Status, detail: fault.Description}
+			f = &pageError{kind: pages.FaultRequest, status: fault.Status, detail: fault.Description}
 		}
 	}
 	setRetryAfter(w, f.retry)
@@ -55,7 +55,7 @@ func setRetryAfter(w http.ResponseWriter, wait time.Duration) {
 func (e *endpoints) refuseAuthorization(
 	w http.ResponseWriter, r *http.Request, q *store.AuthorizationRequest, err error,
 ) {
-	if _, ok := errors.AsType[*pageFault](err); ok || q.RedirectURI == "" {
+	if _, ok := errors.AsType[*pageError](err); ok || q.RedirectURI == "" {
 		e.tell(r.Context(), Event{Type: AuthorizationRefused, ClientID: q.ClientID, Error: "invalid_request"})
 		e.refusePage(w, r, err)
 		return

@@ -99,13 +99,13 @@ func (b *browser) do(r *http.Request) seen {
 // checkAnswer asserts what holds for every answer that people get.
 func (h *house) checkAnswer(got seen) {
 	h.t.Helper()
-	if got.StatusCode == 307 || got.StatusCode == 308 {
+	if got.StatusCode == http.StatusTemporaryRedirect || got.StatusCode == http.StatusPermanentRedirect {
 		h.t.Errorf("%s answers %d, which sends a form again", got.at, got.StatusCode)
 	}
 	if cache := got.Header.Get("Cache-Control"); cache != "no-store" {
 		h.t.Errorf("%s may be kept: %q", got.at, cache)
 	}
-	if policy := got.Header.Get("Referrer-Policy"); got.StatusCode == 303 && policy != "no-referrer" {
+	if policy := got.Header.Get("Referrer-Policy"); got.StatusCode == http.StatusSeeOther && policy != "no-referrer" {
 		h.t.Errorf("%s redirects with Referrer-Policy %q", got.at, policy)
 	}
 	if location := got.Header.Get("Location"); strings.Contains(location, testPassword) ||

@@ -121,7 +121,7 @@ func (e *endpoints) authorizeDelete(w http.ResponseWriter, r *http.Request) {
 }
 
 // errNoRequest says that there is no request to be answered.
-var errNoRequest = &pageFault{kind: pages.FaultExpired, status: http.StatusBadRequest}
+var errNoRequest = &pageError{kind: pages.FaultExpired, status: http.StatusBadRequest}
 
 // decideConsent does what the person has answered to the consent page.
 func (e *endpoints) decideConsent(w http.ResponseWriter, r *http.Request, f form, decision string) {
@@ -181,10 +181,10 @@ func (e *endpoints) standing(r *store.Records, q *store.AuthorizationRequest) (*
 		}
 	}
 	if client == nil || client.Disabled {
-		return nil, &pageFault{kind: pages.FaultClient, status: http.StatusBadRequest}
+		return nil, &pageError{kind: pages.FaultClient, status: http.StatusBadRequest}
 	}
 	if _, ok := redirectURI(client, q.RedirectURI); !ok {
-		return nil, &pageFault{kind: pages.FaultRedirect, status: http.StatusBadRequest}
+		return nil, &pageError{kind: pages.FaultRedirect, status: http.StatusBadRequest}
 	}
 	return client, nil
 }

@@ -345,7 +345,7 @@ func TestStorageAwayFromPages(t *testing.T) {
 	consent := b.get(asks("site")).form("decision", "approve")
 	device := b.get("/oauth/device").form("user_code", h.beginDevice("native").user, "decision", "approve")
 	logout := b.get("/oauth/logout").form()
-	fail := error(store.ErrUnavailable)
+	fail := store.ErrUnavailable
 	h.engine.broken.Store(&fail)
 	for name, got := range map[string]seen{
 		"consent":  b.post("/oauth/authorize", consent),

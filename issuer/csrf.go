@@ -49,7 +49,7 @@ func (e *endpoints) signInToken(w http.ResponseWriter, r *http.Request) string {
 	secret := onlyCookie(r, e.cookieName(r, formCookie))
 	if secret == "" {
 		secret = rand.Text()
-		e.setCookie(w, r, &http.Cookie{Name: formCookie, Value: secret, HttpOnly: true})
+		e.setCookie(w, r, formCookie, secret, 0)
 	}
 	return verify.CSRFToken(secret)
 }

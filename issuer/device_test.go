@@ -76,6 +76,9 @@ func TestDeviceFlow(t *testing.T) {
 	if done.String() != "/oauth/device?answer=approve" || b.get(done.String()).StatusCode != http.StatusOK {
 		t.Errorf("done: %s", done)
 	}
+	if page := b.post("/oauth/device", page.form("decision", "deny")); page.StatusCode != http.StatusBadRequest {
+		t.Errorf("denied after it was approved: %d", page.StatusCode)
+	}
 	given := h.gives(h.pollsFor("native", d))
 	if given.scope != "read" || !h.good(given.access) {
 		t.Errorf("%+v", given)
@@ -140,7 +143,7 @@ func TestDeviceEndpointRefusals(t *testing.T) {
 // TestUserCodesAreTyped: people type as they like, and nothing else passes.
 func TestUserCodesAreTyped(t *testing.T) {
 	for typed, want := range map[string]string{
-		"BCDF-GHJK": "BCDF-GHJK", "bcdfghjk": "BCDF-GHJK", " bcdf ghjk ": "BCDF-GHJK", "b-c-d-f-g-h-j-k": "BCDF-GHJK",
+		"BCDF-GHJK": "BCDF-GHJK", "bcdfghjk": "BCDF-GHJK", "bcdf ghjk": "BCDF-GHJK", "b-c-d-f-g-h-j-k": "BCDF-GHJK",
 		"BCDF–GHJK": "BCDF-GHJK", "bcdf_ghjk.": "BCDF-GHJK",
 		"": "", "BCDF-GHJ": "", "BCDF-GHJKL": "", "ACDF-GHJK": "", "BCDF-GHJ1": "", "0BCDF-GHJK": "",
 		strings.Repeat("-", 100000): "",
@@ -225,7 +228,8 @@ func TestDeviceCodesBelongToTheirIssuer(t *testing.T) {
 	b := h.browser()
 	b.at = "https://other.example"
 	b.signIn("ada")
-	if got := b.post("/oauth/device", b.get("/oauth/device").form("user_code", d.user)); got.StatusCode != 400 {
+	got := b.post("/oauth/device", b.get("/oauth/device").form("user_code", d.user))
+	if got.StatusCode != http.StatusBadRequest {
 		t.Errorf("%d", got.StatusCode)
 	}
 }

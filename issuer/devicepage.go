@@ -186,7 +186,7 @@ func (e *endpoints) deviceScopes(c *store.Client, u *store.User, d *store.Device
 	}
 	scopes := e.scopes.load().stillAllowed(c, u, d.Scopes)
 	if len(scopes) == 0 {
-		return nil, &pageFault{kind: pages.FaultForbidden, status: http.StatusForbidden}
+		return nil, &pageError{kind: pages.FaultForbidden, status: http.StatusForbidden}
 	}
 	return scopes, nil
 }

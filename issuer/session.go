@@ -107,11 +107,13 @@ func (e *endpoints) startSession(ctx context.Context, w http.ResponseWriter, r *
 		return err
 	}
 	seconds := int(e.config.Lifetimes.Session / time.Second)
-	e.setCookie(w, r, &http.Cookie{Name: plainSessionCookie, Value: value, MaxAge: seconds, HttpOnly: true})
-	if e.secure(r) && onlyCookie(r, plainSessionCookie) != "" {
+	e.setCookie(w, r, plainSessionCookie, value, seconds)
+	if e.secure(r) && r.TLS == nil {
+		// HTTPS has ended at a proxy. Somebody may have set the cookie of plain HTTP, which would stand before this one.
+		//nolint:gosec // it is one that has no attributes
 		http.SetCookie(w, &http.Cookie{Name: plainSessionCookie, Path: "/", MaxAge: -1})
 	}
-	e.setXSRF(w, r, secret)
+	e.setXSRF(w, r, verify.CSRFToken(secret), seconds)
 	return nil
 }
 
@@ -136,8 +138,8 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err != nil {
 		return err
 	}
-	e.setCookie(w, r, &http.Cookie{Name: plainSessionCookie, MaxAge: -1, HttpOnly: true})
-	e.setCookie(w, r, &http.Cookie{Name: e.config.XSRFCookie, MaxAge: -1})
+	e.setCookie(w, r, plainSessionCookie, "", -1)
+	e.setXSRF(w, r, "", -1)
 	e.tell(r.Context(), Event{Type: SignedOut, UserID: v.user.ID})
 	return nil
 }
@@ -145,23 +147,26 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request, v *visitor) 
 // keepXSRF gives the browser the cookie for scripts anew, which others on the same host may have overwritten.
 func (e *endpoints) keepXSRF(w http.ResponseWriter, r *http.Request, v *visitor) {
 	if onlyCookie(r, e.config.XSRFCookie) != v.csrf() {
-		e.setXSRF(w, r, v.secret)
+		e.setXSRF(w, r, v.csrf(), int(e.config.Lifetimes.Session/time.Second))
 	}
 }
 
-func (e *endpoints) setXSRF(w http.ResponseWriter, r *http.Request, secret string) {
-	seconds := int(e.config.Lifetimes.Session / time.Second)
-	e.setCookie(w, r, &http.Cookie{Name: e.config.XSRFCookie, Value: verify.CSRFToken(secret), MaxAge: seconds})
+func (e *endpoints) setXSRF(w http.ResponseWriter, r *http.Request, token string, seconds int) {
+	//nolint:gosec // scripts have to read it
+	http.SetCookie(w, &http.Cookie{
+		Name: e.config.XSRFCookie, Value: token, Path: "/", MaxAge: seconds,
+		Secure: e.secure(r), SameSite: http.SameSiteLaxMode,
+	})
 }
 
-// setCookie sets a cookie for this host alone, and for requests that this site's pages or a click elsewhere cause. One
-// that scripts cannot read has a name that nobody else can set where HTTPS is used.
-func (e *endpoints) setCookie(w http.ResponseWriter, r *http.Request, c *http.Cookie) {
-	if c.HttpOnly {
-		c.Name = e.cookieName(r, c.Name)
-	}
-	c.Path, c.Secure, c.SameSite = "/", e.secure(r), http.SameSiteLaxMode
-	http.SetCookie(w, c)
+// setCookie sets a cookie for this host alone, and for requests that this site's pages or a click elsewhere cause. No
+// script can read it, and where HTTPS is used it has a name that nobody else can set. Without seconds it lasts as long
+// as the browser is open.
+func (e *endpoints) setCookie(w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: e.cookieName(r, name), Value: value, Path: "/", MaxAge: seconds,
+		Secure: e.secure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
 }
 
 func (e *endpoints) cookieName(r *http.Request, name string) string {

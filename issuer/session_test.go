@@ -403,7 +403,7 @@ func TestSignInRefusals(t *testing.T) {
 		t.Errorf("after twenty: %d %q", got.StatusCode, got.Header.Get("Retry-After"))
 	}
 	h.ahead.Add(int64(time.Hour))
-	fail := error(store.ErrUnavailable)
+	fail := store.ErrUnavailable
 	h.engine.broken.Store(&fail)
 	if got := try("ada", testPassword); got.StatusCode != http.StatusServiceUnavailable ||
 		got.Header.Get("Retry-After") == "" {
