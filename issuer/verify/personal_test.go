@@ -205,6 +205,39 @@ func TestTokensOfPeopleWhoAreGoneAreRefused(t *testing.T) {
 	}
 }
 
+// TestTokenFromBeforeItsPersonWasEndedIsRefusedForGood looks at tokens that live longer than anybody remembers that
+// their person was ended.
+func TestTokenFromBeforeItsPersonWasEndedIsRefusedForGood(t *testing.T) {
+	h := newHouse(t, fixedKey(t))
+	u := h.person()
+	personal, record := h.personalToken(u.ID)
+	jwt := h.token(change{"sub": u.ID, "client_id": configClient, "exp": h.now().Add(24 * time.Hour).Unix()})
+	revoked, revokedRecord := h.personalToken(somebody)
+	h.pass(time.Second)
+	h.changeUser(u.ID, func(u *store.User) { u.Disabled = true })
+	h.changeUser(u.ID, func(u *store.User) { u.Disabled = false })
+	h.update(func(r *store.Records) error { // as a restore of a backup may leave it
+		revokedRecord.RevokedAt = r.Now()
+		return r.PutToken(revokedRecord)
+	})
+	h.pass(3 * store.RecheckAfter)
+	db, err := store.Open(t.Context(), h.engine, "default", h.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if db.Revocations().Revoked(store.TokenRef{TokenID: record.ID, UserID: u.ID, IssuedAt: record.IssuedAt}) {
+		t.Fatal("it is still remembered")
+	}
+	h.db, h.v = db, New(Config{Keys: h.ring, DB: db, Client: h.hasClient})
+	for range 2 {
+		h.want(personal, ErrRevoked)
+		h.want(jwt, ErrRevoked)
+		h.want(revoked, ErrRevoked)
+	}
+	h.want(h.token(change{"sub": u.ID}), nil)
+}
+
 // TestPersonWhomTheSourceHasDroppedIsRefused drops a person from a file, of which the store hears nothing.
 func TestPersonWhomTheSourceHasDroppedIsRefused(t *testing.T) {
 	h := newHouse(t, fixedKey(t))

@@ -68,7 +68,6 @@ func (v *Verifier) reread(
 		return nil, err
 	}
 	if old != nil && old.TokenID == e.TokenID {
-		keep(old.opaque, e.opaque)
 		if old.Scope == e.Scope && old.Username == e.Username && old.ExpiresAt.Equal(e.ExpiresAt) {
 			old.person.Store(e.person.Load())
 			old.read.Store(e.read.Load())
@@ -79,14 +78,6 @@ func (v *Verifier) reread(
 	e.key = key
 	v.cache.put(e, now)
 	return e, nil
-}
-
-// keep takes over what the store knows of the use of a session: another node, or the issuer's own pages, may have
-// written it.
-func keep(old, now *opaque) {
-	if until := now.until.Load(); until > old.until.Load() {
-		old.until.Store(until)
-	}
 }
 
 // session asks the store who a session is.
