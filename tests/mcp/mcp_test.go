@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,11 @@ const caddyfile = `{
 		client agent {
 			secret {env.AGENT_SECRET}
 			grants client_credentials
+			scopes mcp
+		}
+		client desk {
+			public
+			redirect_uris http://127.0.0.1/callback
 			scopes mcp
 		}
 	}
@@ -54,7 +60,7 @@ func install(t *testing.T) string {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"package.json", "package-lock.json", "server.mjs", "client.mjs"} {
+	for _, name := range []string{"package.json", "package-lock.json", "server.mjs", "client.mjs", "person.mjs"} {
 		text, err := os.ReadFile(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
@@ -77,12 +83,11 @@ func install(t *testing.T) string {
 	return dir
 }
 
-// TestTypeScriptSDK sends the client of the SDK, which knows its ID and secret and the URL of an MCP server, from the
-// 401 through both metadata documents to the call of a tool of the SDK's server behind the gateway.
-func TestTypeScriptSDK(t *testing.T) {
-	dir := install(t)
+// serve runs the SDK's server, until the end of the test, and returns its host and port.
+func serve(t *testing.T, dir string) string {
+	t.Helper()
 	server := exec.CommandContext(t.Context(), "node", "server.mjs")
-	server.Dir, server.Stderr = dir, os.Stderr
+	server.Dir, server.Stderr = dir, t.Output()
 	out, err := server.StdoutPipe()
 	if err == nil {
 		err = server.Start()
@@ -98,10 +103,29 @@ func TestTypeScriptSDK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return "127.0.0.1:" + strings.TrimSpace(port)
+}
 
-	g := gateway.Start(t, caddyfile, "UPSTREAM=127.0.0.1:"+strings.TrimSpace(port), "AGENT_SECRET="+secret)
+// inOrder fails the test unless each of the steps is among the requests, after the one before.
+func inOrder(t *testing.T, requests []string, steps ...string) {
+	t.Helper()
+	at := 0
+	for _, step := range steps {
+		found := slices.Index(requests[at:], step)
+		if found < 0 {
+			t.Fatalf("%q is missing, or too early, in %q", step, requests)
+		}
+		at += found + 1
+	}
+}
+
+// TestTypeScriptSDK sends the client of the SDK, which knows its ID and secret and the URL of an MCP server, from the
+// 401 through both metadata documents to the call of a tool of the SDK's server behind the gateway.
+func TestTypeScriptSDK(t *testing.T) {
+	dir := install(t)
+	g := gateway.Start(t, caddyfile, "UPSTREAM="+serve(t, dir), "AGENT_SECRET="+secret)
 	client := exec.CommandContext(t.Context(), "node", "client.mjs")
-	client.Dir, client.Stderr = dir, os.Stderr
+	client.Dir, client.Stderr = dir, t.Output()
 	client.Env = append(os.Environ(), "MCP_URL="+g.URL+"/mcp", "ISSUER="+g.URL, "CLIENT_ID=agent", "CLIENT_SECRET="+secret,
 		"SCOPE=mcp")
 	said, err := client.Output()
@@ -118,19 +142,85 @@ func TestTypeScriptSDK(t *testing.T) {
 	if got.Text != "order 17 for agent, token none" {
 		t.Errorf("the tool answered %q", got.Text)
 	}
-	want := []string{
+	inOrder(t, got.Requests,
 		"POST /mcp 401",
 		"GET /.well-known/oauth-protected-resource/mcp 200",
 		"GET /.well-known/oauth-authorization-server 200",
 		"POST /oauth/token 200",
 		"POST /mcp 200",
+	)
+}
+
+// TestTypeScriptSDKForAPerson is the same for a person, who signs in and allows the client, and for whom it gets a new
+// token later by itself.
+func TestTypeScriptSDKForAPerson(t *testing.T) {
+	dir := install(t)
+	g := gateway.Start(t, caddyfile, "UPSTREAM="+serve(t, dir), "AGENT_SECRET="+secret)
+	made, faults, code := g.Caddy("passport", "user", "create", "ada", "--json")
+	var ada struct {
+		Password string `json:"password"`
 	}
-	at := 0
-	for _, step := range want {
-		found := slices.Index(got.Requests[at:], step)
-		if found < 0 {
-			t.Fatalf("%q is missing, or too early, in %q", step, got.Requests)
-		}
-		at += found + 1
+	if err := json.Unmarshal([]byte(made), &ada); err != nil || code != 0 {
+		t.Fatalf("%v: %s", err, faults)
 	}
+	client := exec.CommandContext(t.Context(), "node", "person.mjs")
+	client.Dir, client.Stderr = dir, t.Output()
+	client.Env = append(os.Environ(), "MCP_URL="+g.URL+"/mcp", "ISSUER="+g.URL, "CLIENT_ID=desk",
+		"REDIRECT_URI=http://127.0.0.1:49152/callback")
+	in, err := client.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.StdoutPipe()
+	if err == nil {
+		err = client.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Process.Kill() }()
+	lines := bufio.NewReader(out)
+	asked, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, asked)
+	}
+	b := g.Browser()
+	page := b.SignIn(b.Open(strings.TrimSpace(asked)), "ada", ada.Password)
+	if !strings.Contains(page.Body, `value="approve"`) {
+		t.Fatalf("there is no page of consent: %d at %s: %s", page.Status, page.Path, page.Body)
+	}
+	if page = b.Send("/oauth/authorize", page.Form("decision", "approve")); page.Left == nil {
+		t.Fatalf("the consent leads to %s: %d %s", page.Path, page.Status, page.Body)
+	}
+	if _, err := io.WriteString(in, page.Left.String()+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(lines)
+	if err == nil {
+		err = client.Wait()
+	}
+	var got struct {
+		Requests    []string `json:"requests"`
+		Text, Again string
+		Refreshed   int
+	}
+	if err == nil {
+		err = json.Unmarshal(said, &got)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if want := "order 17 for desk, token none"; got.Text != want || got.Again != want || got.Refreshed != 1 {
+		t.Errorf("the tool answered %q, then %q, and the token was refreshed %d times", got.Text, got.Again, got.Refreshed)
+	}
+	inOrder(t, got.Requests,
+		"POST /mcp 401",
+		"GET /.well-known/oauth-protected-resource/mcp 200",
+		"GET /.well-known/oauth-authorization-server 200",
+		"POST /oauth/token 200",
+		"POST /mcp 200",
+		"POST /mcp 401",
+		"POST /oauth/token 200",
+		"POST /mcp 200",
+	)
 }
