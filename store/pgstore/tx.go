@@ -15,9 +15,11 @@ import (
 const (
 	getSQL = `SELECT value FROM passport_records
 		WHERE key = $1 AND (expires_at IS NULL OR expires_at > now())`
+	// Two statements, not one with a condition that may be off: a prepared plan of that does not end where the prefix does.
 	scanSQL = `SELECT key, value FROM passport_records
-		WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2) AND (expires_at IS NULL OR expires_at > now())
-		ORDER BY key LIMIT $3`
+		WHERE key >= $1 AND key < $3 AND (expires_at IS NULL OR expires_at > now()) ORDER BY key LIMIT $2`
+	scanToEndSQL = `SELECT key, value FROM passport_records
+		WHERE key >= $1 AND (expires_at IS NULL OR expires_at > now()) ORDER BY key LIMIT $2`
 	putSQL = `INSERT INTO passport_records (key, value, expires_at)
 		VALUES ($1, $2, CASE WHEN $3::bigint = 0 THEN NULL ELSE now() + $3::bigint * interval '1 second' END)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at`
@@ -108,7 +110,11 @@ func (t *tx) Scan(prefix, from []byte, fn func(key, value []byte) error) error {
 	end := successor(prefix)
 	for more := true; more; {
 		var page []pair
-		err := t.query(scanSQL, []any{next, end, scanPage}, func(rows pgx.Rows) error {
+		sql, args := scanToEndSQL, []any{next, scanPage}
+		if end != nil {
+			sql, args = scanSQL, append(args, end)
+		}
+		err := t.query(sql, args, func(rows pgx.Rows) error {
 			var p pair
 			err := rows.Scan(&p.key, &p.value)
 			page = append(page, p)

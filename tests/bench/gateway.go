@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,6 +37,7 @@ type gateway struct {
 	*process
 	dir       string
 	algorithm string // empty: Caddy without an issuer
+	storage   string // of the issuer, as the Caddyfile has it; empty: Badger
 	admin     string // address of the admin endpoint
 
 	bare       string // address of the site that has reverse_proxy only
@@ -166,7 +168,7 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, `	passport {
 		issuer %s
-		storage badger %s
+		storage %s
 		keys %s {
 			private_key {env.BENCH_KEY}
 		}
@@ -188,7 +190,7 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 			redirect_uris %s
 		}
 	}
-`, g.issuer, g.store(), g.algorithm, clientID, serverID, appID, appRedirect)
+`, g.issuer, cmp.Or(g.storage, "badger "+g.store()), g.algorithm, clientID, serverID, appID, appRedirect)
 	}
 	b.WriteString("}\n")
 	proxy := "\treverse_proxy " + upstream +

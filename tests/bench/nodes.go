@@ -1,0 +1,151 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
+)
+
+const (
+	revocations   = 300             // how many the lag is measured with
+	lagOfInterest = 5 * time.Second // longer than any that a bar allows
+)
+
+// nodes measures how long a revocation on one node takes to hold on another, while both issue tokens.
+func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
+	var tb serverTB
+	defer tb.end(&err)
+	database := pgtest.Start(&tb).Database()
+	m, err := newMint("ES256")
+	if err != nil {
+		return nil, err
+	}
+	var two [2]*gateway
+	for n := range two {
+		g, err := s.newGateway(fmt.Sprintf("nodes-%d", n+1), "ES256")
+		if err != nil {
+			return nil, err
+		}
+		g.storage, g.key = "postgres "+database, m.pem
+		if n > 0 {
+			g.issuer = two[0].issuer
+		}
+		m.issuer = g.issuer
+		if err := s.launch(ctx, g, func() (*http.Request, error) { return readyAt(g, m) }); err != nil {
+			return nil, err
+		}
+		two[n] = g
+	}
+	load, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, g := range two {
+		go func() {
+			for load.Err() == nil {
+				_, _ = g.issue(load) // what becomes of it is not measured
+			}
+		}()
+	}
+	var lags []float64
+	for range revocations {
+		lag, err := lagOf(ctx, two[0], two[1])
+		if err != nil {
+			return nil, err
+		}
+		lags = append(lags, lag.Seconds())
+	}
+	slices.Sort(lags)
+	at := func(q float64) float64 { return lags[int(q*float64(len(lags)-1))] }
+	r := &row{
+		Work: "a revocation on another node, PostgreSQL, both issue tokens", Value: at(0.99),
+		bars: []bar{valueAtMost("p99", 1, " s")},
+		Measured: fmt.Sprintf("p99 %.0f ms, median %.0f ms, most %.0f ms of %d",
+			1e3*at(0.99), 1e3*at(0.5), 1e3*at(1), len(lags)),
+	}
+	r.settle()
+	return []*row{r}, nil
+}
+
+// lagOf is how long after the answer to its revocation on a node a token was let through by another.
+func lagOf(ctx context.Context, a, b *gateway) (time.Duration, error) {
+	token, err := a.issue(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := expect(ctx, b, token, http.StatusOK); err != nil {
+		return 0, err
+	}
+	if err := a.call(ctx, "/oauth/revoke", url.Values{"token": {token}}, clientID, clientSecret, nil); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	for time.Since(began) < lagOfInterest {
+		status, err := b.present(ctx, token)
+		switch {
+		case err != nil:
+			return 0, err
+		case status == http.StatusUnauthorized:
+			return time.Since(began), nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return 0, fmt.Errorf("a revoked token is good on another node after %v", lagOfInterest)
+}
+
+// readyAt is a request with a new token to a node: the issuer's identifier is the first node's address.
+func readyAt(g *gateway, m *mint) (*http.Request, error) {
+	token, err := m.token()
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequest(http.MethodGet, "http://"+g.guarded+"/orders", nil)
+	if err == nil {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return request, err
+}
+
+// serverTB is what a server for tests reports to, where there is no test.
+type serverTB struct {
+	testing.TB
+	cleanups []func()
+	failed   []error
+}
+
+// giveUp is what Fatal panics with.
+type giveUp struct{ error }
+
+func (*serverTB) Helper() {}
+
+func (tb *serverTB) Cleanup(fn func()) { tb.cleanups = append(tb.cleanups, fn) }
+
+func (tb *serverTB) Error(args ...any) {
+	tb.failed = append(tb.failed, errors.New(fmt.Sprint(args...)))
+}
+
+func (tb *serverTB) Fatal(args ...any) { panic(giveUp{errors.New(fmt.Sprint(args...))}) }
+
+func (tb *serverTB) Fatalf(format string, args ...any) { panic(giveUp{fmt.Errorf(format, args...)}) }
+
+// end stops the server, and adds to err what it has reported.
+func (tb *serverTB) end(err *error) {
+	switch fatal := recover().(type) {
+	case nil:
+	case giveUp:
+		tb.failed = append(tb.failed, fatal.error)
+	default:
+		panic(fatal)
+	}
+	for _, fn := range slices.Backward(tb.cleanups) {
+		fn()
+	}
+	*err = errors.Join(append([]error{*err}, tb.failed...)...)
+}
