@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	grantsEach  = 2000   // codes, and refresh tokens, of one measurement
-	grantsStock = 60_000 // of each that a gateway has in stock
-	grantsUsers = 10_000 // people whose they are
+	grantsEach  = 1000   // codes, and refresh tokens, of one measurement
+	grantsStock = 24_000 // of each that a gateway has in stock
+	grantsUsers = 5_000  // people whose they are
 	verifier    = "a-code-verifier-of-the-benchmarks-0123456789abcdef"
 )
 
