@@ -22,7 +22,8 @@ const (
 	RevokedClient RevocationKind = "client"
 	RevokedUser   RevocationKind = "user"
 	RevokedKey    RevocationKind = "key"
-	KeysChanged   RevocationKind = "keys" // nothing is revoked, but there are other keys now
+	KeysChanged   RevocationKind = "keys"         // nothing is revoked, but there are other keys now
+	UserChanged   RevocationKind = "user-changed" // nothing is revoked, but a person has another name or other scopes
 )
 
 // RecheckAfter is the longest that anybody may rely on what it has read of a client, a user or a key without reading it

@@ -249,3 +249,43 @@ func TestRevokedIsSeenWithItsGeneration(t *testing.T) {
 	close(done)
 	group.Wait()
 }
+
+// TestChangedPersonIsKnownAsChanged changes what is kept of a person, and what nobody needs to hear of.
+func TestChangedPersonIsKnownAsChanged(t *testing.T) {
+	h := newHouse(t)
+	u := store.User{ID: store.NewID(h.now), Name: "ada", Limited: true, Scopes: []string{"read", "write"}}
+	put := func(change func(*store.User)) (told bool) {
+		t.Helper()
+		h.pass(time.Second)
+		read, generation := h.now.Add(-time.Millisecond), h.db.Revocations().Generation()
+		change(&u)
+		h.update(func(r *store.Records) error { return r.PutUser(&u) })
+		told = h.db.Revocations().UserChanged(u.ID, read)
+		if told != (generation != h.db.Revocations().Generation()) {
+			t.Error("the generation does not tell the same")
+		}
+		if h.db.Revocations().UserChanged(u.ID, h.now.Add(time.Millisecond)) {
+			t.Error("who reads it now hears that it has changed")
+		}
+		if h.db.Revocations().Revoked(store.TokenRef{TokenID: "t", UserID: u.ID, IssuedAt: read}) {
+			t.Error("a token of the person is revoked")
+		}
+		return told
+	}
+	if put(func(*store.User) {}) {
+		t.Error("a new person has changed")
+	}
+	for name, change := range map[string]func(*store.User){
+		"scopes": func(u *store.User) { u.Scopes = []string{"read"} },
+		"limit":  func(u *store.User) { u.Limited, u.Scopes = false, nil },
+		"name":   func(u *store.User) { u.Name = "Ada" },
+		"email":  func(u *store.User) { u.Email = "ada@example.com" },
+	} {
+		if !put(change) {
+			t.Errorf("%s: nobody hears of it", name)
+		}
+	}
+	if put(func(u *store.User) { u.SignedInAt, u.PasswordHash = h.now, "other" }) {
+		t.Error("signing in changes the person")
+	}
+}

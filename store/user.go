@@ -105,7 +105,18 @@ func (r *Records) PutUser(u *User) error {
 	if u.Disabled {
 		return r.EndUser(u)
 	}
+	if u.differs(old) {
+		if err := r.revoke(Revocation{Kind: UserChanged, ID: u.ID}); err != nil {
+			return err
+		}
+	}
 	return r.put(r.key(kindUser, u.ID), u, time.Time{})
+}
+
+// differs tells whether the person is to be known differently, or may have other scopes, than by the record from before.
+func (u *User) differs(old *User) bool {
+	return old.ID != "" && (u.Name != old.Name || u.Email != old.Email || u.Limited != old.Limited ||
+		!slices.Equal(u.Scopes, old.Scopes))
 }
 
 func (r *Records) putLogins(u, old *User) error {

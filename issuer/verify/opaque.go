@@ -79,10 +79,14 @@ func (v *Verifier) personal(ctx context.Context, token, issuer string) (_ *Ident
 	e := v.cache.get(&key)
 	if e != nil {
 		good = Hit
-		if err := v.own.again(ctx, e, now); err != nil {
+		switch err := v.own.again(ctx, e, now); {
+		case errors.Is(err, errAgain):
+			e, good = nil, Miss
+		case err != nil:
 			return nil, err
 		}
-	} else {
+	}
+	if e == nil {
 		if _, ok := store.ParseSecret(token); !ok {
 			return nil, ErrMistyped // nothing is looked up for it
 		}

@@ -116,7 +116,8 @@ func born(c *claims) time.Time {
 	return c.issued
 }
 
-// again asks what must be asked each time of what has been found good before.
+// again asks what must be asked each time of what has been found good before. [errAgain] says that what is opaque
+// is to be read anew.
 func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
 	switch {
 	case !now.Before(e.ExpiresAt):
@@ -130,6 +131,9 @@ func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
 		if o.revoked(&e.Identity) {
 			e.revoked.Store(true)
 			return e.because(ErrRevoked)
+		}
+		if e.opaque != nil && o.revocations.UserChanged(e.UserID, time.Unix(0, e.read.Load())) {
+			return errAgain
 		}
 		e.generation.Store(generation)
 	}

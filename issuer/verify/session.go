@@ -18,8 +18,8 @@ import (
 const (
 	maxSession = 512 // bytes of what proves a session, at most
 
-	// rereadSession is how long a session is taken for what the store said of it: so long may it take until a person has
-	// other scopes or another name. What ends a session or its person is known at once, as for tokens.
+	// rereadSession is how long a session is taken for what the store said of it: other nodes and the issuer's pages
+	// write there that it is used. What ends it or its person, or changes what the person may have, is known at once.
 	rereadSession = time.Minute
 )
 
@@ -40,14 +40,16 @@ func (v *Verifier) Session(ctx context.Context, secret, issuer string) (*Identit
 	}
 	key := opaqueKey(ofSession, secret, issuer)
 	e := v.cache.get(&key)
+	changed := false
 	if e != nil {
-		if err := v.own.again(ctx, e, now); err != nil {
+		err := v.own.again(ctx, e, now)
+		if changed = errors.Is(err, errAgain); err != nil && !changed {
 			return nil, err
 		}
 	}
-	if e == nil || e.opaque.idle(now) || !within(rereadSession, time.Unix(0, e.read.Load()), now) {
+	if e == nil || changed || e.opaque.idle(now) || !within(rereadSession, time.Unix(0, e.read.Load()), now) {
 		var err error
-		if e, err = v.reread(ctx, e, key, secret, issuer, now); err != nil {
+		if e, err = v.reread(ctx, e, changed, key, secret, issuer, now); err != nil {
 			return nil, err
 		}
 	}
@@ -55,14 +57,15 @@ func (v *Verifier) Session(ctx context.Context, secret, issuer string) (*Identit
 	return &e.Identity, nil
 }
 
-// reread asks the store about a session, of which old is remembered unless it is nil.
+// reread asks the store about a session, of which old is remembered unless it is nil. changed says that the person's
+// record has changed since.
 func (v *Verifier) reread(
-	ctx context.Context, old *entry, key cacheKey, secret, issuer string, now time.Time,
+	ctx context.Context, old *entry, changed bool, key cacheKey, secret, issuer string, now time.Time,
 ) (*entry, error) {
 	e, err := v.own.session(ctx, secret, issuer, now)
 	switch {
 	case err == nil:
-	case old != nil && errors.Is(err, ErrUnavailable) && !old.opaque.idle(now):
+	case old != nil && !changed && errors.Is(err, ErrUnavailable) && !old.opaque.idle(now):
 		return old, nil // it is still good as far as memory tells, for as long as tokens are
 	default:
 		return nil, err

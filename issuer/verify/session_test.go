@@ -201,9 +201,24 @@ func TestSessionHasWhatThePersonMayHaveNow(t *testing.T) {
 	if !before.HasScope("admin") {
 		t.Fatalf("scopes: %v", before.Scopes)
 	}
+	personal, _ := h.personalToken(u.ID)
+	if id, err := h.verify(personal); err != nil || id.Username != u.Name {
+		t.Fatalf("a token of %v, %v", id, err)
+	}
+	h.pass(time.Second)
 	h.changeUser(u.ID, func(u *store.User) { u.Scopes, u.Name = []string{"read"}, "Grace" })
-	h.pass(rereadSession)
+	h.engine.setFault(store.ErrUnavailable)
+	h.wantSession(cookie, ErrUnavailable) // what the person may have is not known
+	h.engine.setFault(nil)
 	after := h.wantSession(cookie, nil)
+	if id, err := h.verify(personal); err != nil || id.Username != "Grace" || id.Scope != "read write" {
+		t.Errorf("a token of %v, %v", id, err)
+	}
+	views := h.engine.countViews()
+	h.pass(time.Second)
+	if h.wantSession(cookie, nil) != after || h.engine.countViews() != views {
+		t.Error("the store was asked again")
+	}
 	if after.HasScope("admin") || !after.HasScope("read") || after.Username != "Grace" {
 		t.Errorf("scopes: %v of %s", after.Scopes, after.Username)
 	}
