@@ -148,9 +148,9 @@ func (e *endpoints) readResponse(q *authorization, f form) *Error {
 	if q.ResponseType == responseToken {
 		q.ResponseMode = modeFragment
 	}
-	switch mode := f.get("response_mode"); mode {
-	case "", q.ResponseMode:
-	case modeFormPost:
+	switch mode := f.get("response_mode"); {
+	case mode == "", mode == q.ResponseMode:
+	case mode == modeFormPost && !q.none: // which shows a page
 		q.ResponseMode = mode
 	default: // a token in a query ends up in logs, a code in a fragment at nobody's
 		return errResponseMode

@@ -206,6 +206,9 @@ func TestPromptNoneNeverShowsAPage(t *testing.T) {
 	if got := none("first"); got.Get("code") == "" {
 		t.Errorf("first party: %v", got)
 	}
+	if got := none("first", "response_mode", "form_post"); got.Get("error") != "invalid_request" {
+		t.Errorf("a mode that is a page: %v", got)
+	}
 	h.ahead.Store(int64(10 * time.Minute))
 	if got := none("site", "max_age", "60"); got.Get("error") != "login_required" {
 		t.Errorf("signed in too long ago: %v", got)
@@ -325,8 +328,8 @@ func TestFormPost(t *testing.T) {
 		t.Fatalf("%d %v\n%s", page.StatusCode, page.Header, page.text)
 	}
 	h.gives(h.askByCode("first", form.Get("code")))
-	page = b.get(asks("site", "response_mode", "form_post", "prompt", "none"))
-	if form := page.form(); form.Get("error") != "consent_required" || form.Get("state") != "s1" {
+	page = b.get(asks("site", "response_mode", "form_post", "scope", "delete"))
+	if form := page.form(); form.Get("error") != "invalid_scope" || form.Get("state") != "s1" {
 		t.Errorf("%v", form)
 	}
 }
