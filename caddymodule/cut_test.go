@@ -11,6 +11,7 @@ import (
 	"net/http/fcgi"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +238,7 @@ func TestCutsWebSocket(t *testing.T) {
 // TestCutsWebSocketWhoseCallerReadsNothing has a proxy that waits for its caller, and so does not see its context end.
 func TestCutsWebSocketWhoseCallerReadsNothing(t *testing.T) {
 	h := newHouse(t, `
+		log
 		passport_auth
 		reverse_proxy {$UPSTREAM}`)
 	token := h.token("read")
@@ -274,6 +276,15 @@ func TestCutsWebSocketWhoseCallerReadsNothing(t *testing.T) {
 	}
 	h.revoke(token)
 	over(t, gone)
+	answered := func(line string) bool {
+		return strings.Contains(line, `"handled request"`) && strings.Contains(line, `"/socket"`)
+	}
+	for until := time.Now().Add(patience); !slices.ContainsFunc(strings.Split(h.logged(), "\n"), answered); {
+		if time.Now().After(until) {
+			t.Fatal("the proxy waits for its caller still")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	h.waitForCut()
 }
 

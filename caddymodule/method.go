@@ -74,9 +74,9 @@ func plainHost(host string) (plain string, odd bool) {
 	}
 	seen = strings.TrimSuffix(strings.TrimPrefix(seen, "["), "]")
 	plain = host[strings.LastIndexByte(host, '@')+1:]
-	if inside, after, ok := strings.Cut(plain, "]"); ok && strings.HasPrefix(inside, "[") {
+	if inside, _, ok := strings.Cut(plain, "]"); ok && strings.HasPrefix(inside, "[") {
 		plain = inside[1:]
-		return plain, plain != seen || after != "" && after[0] != ':'
+		return plain, plain != seen
 	}
 	plain, _, _ = strings.Cut(plain, ":")
 	plain = strings.TrimRight(plain, ".")

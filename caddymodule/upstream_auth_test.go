@@ -252,10 +252,11 @@ func TestRefusesInternalTokenAsAccessToken(t *testing.T) {
 		}
 		// Nor by a gateway whose own identifier somebody made its audience: the type alone refuses it.
 		r := h.instance()
-		_, claims := jwtOf(t, token)
+		header, claims := jwtOf(t, token)
 		claims["aud"] = claims["iss"]
 		text, _ := json.Marshal(claims)
-		again, err := r.ring.Current().SignJWT("JWT", text)
+		typ, _ := header["typ"].(string)
+		again, err := r.ring.Current().SignJWT(typ, text)
 		if err != nil {
 			t.Fatal(err)
 		}
