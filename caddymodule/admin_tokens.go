@@ -67,13 +67,13 @@ const (
 // tokenViewOf is the view of a token's record, with what becomes of who sends the token now.
 func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, error) {
 	v := tokenView{
-		ID: t.ID, KeyID: t.KeyID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Scope: strings.Join(t.Scopes, " "),
+		ID: t.ID, KeyID: t.KeyID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Name: t.Name,
+		Scope: strings.Join(t.Scopes, " "),
 		Audience: t.Audience, IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
 	}
 	if v.Subject == "" {
 		v.Subject = t.ClientID // RFC 9068 §2.2: the client acts for itself
 	}
-	v.Name = t.Name
 	if !t.LastUsedAt.IsZero() {
 		v.UsedAt = t.LastUsedAt.Unix()
 	}

@@ -204,7 +204,8 @@ func createToken(r *http.Request, i *running) (any, error) {
 	}
 	// Beyond what any lifetime may be the product would overflow; the issuer refuses the bound as well.
 	lifetime := time.Duration(min(max(request.ExpiresIn, -1), 1<<33)) * time.Second
-	secret, t, err := i.issuer.CreatePersonalToken(r.Context(), user.ID, request.Name, strings.Fields(request.Scope), lifetime)
+	scopes := strings.Fields(request.Scope)
+	secret, t, err := i.issuer.CreatePersonalToken(r.Context(), user.ID, request.Name, scopes, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,8 @@ func createToken(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	return created{newToken{
-		AccessToken: secret, TokenType: "Bearer", ExpiresIn: int64(t.ExpiresAt.Sub(t.IssuedAt) / time.Second), tokenView: view,
+		AccessToken: secret, TokenType: "Bearer", ExpiresIn: int64(t.ExpiresAt.Sub(t.IssuedAt) / time.Second),
+		tokenView: view,
 	}}, nil
 }
 

@@ -108,8 +108,8 @@ func (c *Issuer) parseBrand(d *caddyfile.Dispenser) error {
 // commentedColor is a colour that the Caddyfile takes for a comment.
 var commentedColor = regexp.MustCompile(`^\s*color\s+(#[0-9A-Fa-f]{3,6})\s*$`)
 
-// parseColor reads a colour. Without quotation marks it is a comment to Caddy, for it begins with #. Everybody writes it
-// so; then it is read from the line itself, where the file is at hand.
+// parseColor reads a colour. Without quotation marks it is a comment to Caddy, for it begins with #. Everybody writes
+// it so; then it is read from the line itself, where the file is at hand.
 func (b *Brand) parseColor(d *caddyfile.Dispenser) error {
 	if d.CountRemainingArgs() > 0 {
 		return parseText(d, &b.Color)

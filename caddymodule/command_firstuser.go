@@ -27,8 +27,8 @@ func addFirstUserFlags(cmd *cobra.Command) {
 	addPasswordFlag(f)
 }
 
-// firstUserOf answers whom the flags want to be made or, where nobody is there yet and somebody sits at a terminal, whom
-// that wants; nil for nobody. people is how many there are.
+// firstUserOf answers whom the flags want to be made or, where nobody is there yet and somebody sits at a terminal,
+// whom that wants; nil for nobody. people is how many there are.
 func firstUserOf(cmd *cobra.Command, people int) (*userChange, error) {
 	change, err := userChangeOf(cmd.Flags())
 	if err != nil {
@@ -58,7 +58,7 @@ func askFirstUser(cmd *cobra.Command, change *userChange) (*userChange, error) {
 	out := cmd.ErrOrStderr()
 	fmt.Fprint(out, "Username of the first user (empty: make none): ")
 	name, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if change.Username = strings.TrimSpace(name); change.Username == "" {

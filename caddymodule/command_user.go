@@ -95,7 +95,7 @@ func passwordFlag(cmd *cobra.Command) (string, error) {
 		return "", nil
 	}
 	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("reading the password from standard input: %w", err)
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {

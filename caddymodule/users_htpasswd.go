@@ -26,9 +26,9 @@ func init() {
 	caddy.RegisterModule(new(Htpasswd))
 }
 
-// Htpasswd is a source of people: a file as `htpasswd -B` makes it, a line for each person with name and hash, separated
-// by a colon. Empty lines and those that begin with # are left out. The file is read again when it has changed, within a
-// second; who has no line any more is gone: the person's sessions and tokens are good no more.
+// Htpasswd is a source of people: a file as `htpasswd -B` makes it, a line for each person with name and hash,
+// separated by a colon. Empty lines and those that begin with # are left out. The file is read again when it has
+// changed, within a second; who has no line any more is gone: the person's sessions and tokens are good no more.
 type Htpasswd struct {
 	// File is the path of the file. Placeholders {env.*} and {file.*} are replaced. Required.
 	File string `json:"file"`
@@ -183,7 +183,7 @@ func readHtpasswd(name string) (*htpasswdFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

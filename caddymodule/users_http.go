@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -33,8 +34,9 @@ func init() {
 //
 //	{"id": "17", "username": "ann", "email": "ann@example.com", "name": "Ann A.", "scopes": ["read"]}
 //
-// of which `id` and `username` are required, or 401, 403 or 422 where they are not right. `scopes`, a list or a text, is
-// all that the person may have; without it that is every scope that is not restricted. Nothing is kept of the password.
+// of which `id` and `username` are required, or 401, 403 or 422 where they are not right. `scopes`, a list or a text,
+// is all that the person may have; without it that is every scope that is not restricted. Nothing is kept of the
+// password.
 type HTTPUsers struct {
 	// URL is the endpoint: https, or http to this machine. Placeholders {env.*} and {file.*} are replaced. Required.
 	URL string `json:"url"`
@@ -202,8 +204,8 @@ func checkUsersHeader(name, value string) error {
 // Name implements [issuer.Source].
 func (h *HTTPUsers) Name() string { return h.SourceName }
 
-// Check implements [issuer.Source]. Whether the name or the password is wrong the application does not say, so it may be
-// a person of another source.
+// Check implements [issuer.Source]. Whether the name or the password is wrong the application does not say, so it may
+// be a person of another source.
 func (h *HTTPUsers) Check(ctx context.Context, login, password string) (issuer.Profile, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(h.Timeout))
 	defer cancel()
@@ -257,9 +259,7 @@ func (h *HTTPUsers) request(ctx context.Context, login, password string) (*http.
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range h.headers {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, h.headers)
 	req.GetBody = nil // what has been sent is not sent again: it may have counted as a wrong password
 	req.Header.Set("Content-Type", media)
 	req.Header.Set("Accept", "application/json")

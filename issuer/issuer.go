@@ -130,7 +130,8 @@ func New(c Config) (*Issuer, error) {
 	if c.XSRFCookie == "" {
 		c.XSRFCookie = "XSRF-TOKEN"
 	}
-	if (&http.Cookie{Name: c.XSRFCookie}).Valid() != nil {
+	cookie := http.Cookie{Name: c.XSRFCookie, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if cookie.Valid() != nil {
 		return nil, fmt.Errorf("xsrf_cookie: %q is no name of a cookie", c.XSRFCookie)
 	}
 	if err := c.Lifetimes.setDefaults(); err != nil {

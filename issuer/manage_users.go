@@ -19,24 +19,6 @@ var (
 	ErrTwoUsers = errors.New("more than one person has this name: say the ID")
 )
 
-// UserInfo is a person as operators see it: PasswordHash is always empty.
-type UserInfo struct {
-	store.User      // the ID is empty for a person of the configuration who has never been here
-	Known      bool `json:"known"` // false: gone from where the person comes from
-}
-
-func (i *Issuer) userInfo(u store.User) UserInfo {
-	profile, known := (*Profile)(nil), true
-	if u.Source != "" {
-		profile, known = i.people.find(u.Source, u.External)
-	}
-	if profile != nil {
-		profile.copyTo(&u)
-	}
-	u.PasswordHash = ""
-	return UserInfo{User: u, Known: known}
-}
-
 // NewUser is an account that is to be made.
 type NewUser struct {
 	Name        string
@@ -125,8 +107,8 @@ func (i *Issuer) scopesExist(names []string) error {
 	return nil
 }
 
-// nameIsFree answers [ErrUserTaken] when somebody from elsewhere has the name or the email of an account: upstreams know
-// people by their names. Of the store's own accounts the store knows.
+// nameIsFree answers [ErrUserTaken] when somebody from elsewhere has the name or the email of an account: upstreams
+// know people by their names. Of the store's own accounts the store knows.
 func (i *Issuer) nameIsFree(r *store.Records, u *store.User) error {
 	for _, login := range []string{store.FoldLogin(u.Name), store.FoldLogin(u.Email)} {
 		if login == "" {
@@ -214,8 +196,8 @@ func (i *Issuer) UpdateUser(ctx context.Context, nameOrID string, change UserCha
 	return i.userInfo(*u), nil
 }
 
-// SetPassword gives an account a new password, or one that it makes and tells this once when there is none. Sessions and
-// tokens of the person end.
+// SetPassword gives an account a new password, or one that it makes and tells this once when there is none. Sessions
+// and tokens of the person end.
 func (i *Issuer) SetPassword(ctx context.Context, nameOrID, password string) (info UserInfo, made string, err error) {
 	found, err := i.User(ctx, nameOrID)
 	if err != nil {
@@ -325,111 +307,4 @@ func (i *Issuer) DeleteUser(ctx context.Context, nameOrID string) error {
 	}
 	i.tell(ctx, Event{Type: UserDeleted, UserID: id})
 	return nil
-}
-
-// User returns the person with that name, email or ID. People of the configuration, or of a source that knows its people
-// by heart, get their record when they are first asked for.
-func (i *Issuer) User(ctx context.Context, nameOrID string) (UserInfo, error) {
-	var u *store.User
-	err := i.db.View(ctx, func(r *store.Records) (err error) {
-		u, err = i.lookUp(r, nameOrID)
-		return err
-	})
-	if err == nil && u.UpdatedAt.IsZero() {
-		err = i.db.Update(ctx, func(r *store.Records) (err error) {
-			if u, err = i.lookUp(r, nameOrID); err != nil {
-				return err
-			}
-			return r.PutUser(u)
-		})
-	}
-	if err != nil {
-		return UserInfo{}, err
-	}
-	return i.userInfo(*u), nil
-}
-
-// lookUp finds a person by name, email or ID, in the order of sign-in. Who has no record yet gets one that is to be
-// written: its UpdatedAt is zero.
-func (i *Issuer) lookUp(r *store.Records, nameOrID string) (*store.User, error) {
-	if _, isID := store.IDTime(nameOrID); isID {
-		u, err := r.User(nameOrID)
-		if errors.Is(err, store.ErrNotFound) {
-			err = ErrUnknownUser
-		}
-		return u, err
-	}
-	login := store.FoldLogin(nameOrID)
-	if login == "" {
-		return nil, ErrUnknownUser
-	}
-	if p := i.people.logins[login]; p != nil {
-		u, _, err := materialise(r, configSource, p.profile())
-		return u, err
-	}
-	if u, err := r.UserByLogin(login); !errors.Is(err, store.ErrNotFound) {
-		return u, err
-	}
-	for _, s := range i.people.sources {
-		if f, ok := s.(Finder); ok {
-			if profile, found := f.Find(login); found {
-				u, _, err := materialise(r, s.Name(), profile)
-				return u, err
-			}
-		}
-	}
-	var found *store.User
-	err := r.Users("", func(u store.User) error {
-		if u.Source == "" || store.FoldLogin(u.Name) != login && store.FoldLogin(u.Email) != login {
-			return nil
-		}
-		if found != nil {
-			return ErrTwoUsers
-		}
-		found = &u
-		return nil
-	})
-	if err == nil && found == nil {
-		err = ErrUnknownUser
-	}
-	return found, err
-}
-
-// UserFilter says which people to list. The empty one means all.
-type UserFilter struct {
-	After string // the ID of the last one of the page before
-	Limit int    // at most so many; 0: no limit
-}
-
-// Users lists the people: those of the configuration in its order, then the others by age. With After the first ones are
-// left out.
-func (i *Issuer) Users(ctx context.Context, filter UserFilter) ([]UserInfo, error) {
-	var list []UserInfo
-	err := i.db.View(ctx, func(r *store.Records) error {
-		list = nil // an engine may run this more than once
-		if filter.After == "" {
-			for n := range i.people.persons {
-				u, _, err := materialise(r, configSource, i.people.persons[n].profile())
-				if err != nil {
-					return err
-				}
-				if u.UpdatedAt.IsZero() {
-					u.ID, u.CreatedAt = "", u.UpdatedAt
-				}
-				list = append(list, i.userInfo(*u))
-			}
-		}
-		return r.Users(filter.After, func(u store.User) error {
-			info := i.userInfo(u)
-			if u.Source == configSource && info.Known {
-				return nil
-			}
-			if filter.Limit > 0 && len(list) >= filter.Limit {
-				return store.ErrStop
-			}
-			list = append(list, info)
-			return nil
-		})
-	})
-	return list, err
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // session begins a session of a person, and returns its hash.
 func (h *house) session(userID string) string {
 	h.t.Helper()
@@ -77,15 +75,15 @@ func TestWhatEndsAPerson(t *testing.T) {
 	patiently(t)
 	for name, end := range map[string]func(h *house, u UserInfo) error{
 		"disabled": func(h *house, u UserInfo) error {
-			_, err := h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: ptr(true)})
+			_, err := h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: new(true)})
 			return err
 		},
 		"disabled and enabled": func(h *house, u UserInfo) error {
-			_, err := h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: ptr(true)})
+			_, err := h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: new(true)})
 			if err != nil {
 				return err
 			}
-			_, err = h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: ptr(false)})
+			_, err = h.issuer.UpdateUser(h.t.Context(), u.Name, UserChange{Disabled: new(false)})
 			return err
 		},
 		"deleted": func(h *house, u UserInfo) error { return h.issuer.DeleteUser(h.t.Context(), u.Name) },
@@ -318,7 +316,7 @@ func TestUpdateUser(t *testing.T) {
 	h.account("bob", "bob@example.com")
 	h.told()
 	got, err := h.issuer.UpdateUser(t.Context(), "ann@example.com", UserChange{
-		Email: ptr("Ann@example.org"), Scopes: ptr([]string{"read"}), DisplayName: ptr("Ann A."),
+		Email: new("Ann@example.org"), Scopes: new([]string{"read"}), DisplayName: new("Ann A."),
 	})
 	if err != nil || got.Email != "Ann@example.org" || !got.Limited || got.DisplayName != "Ann A." || got.ID != ann.ID {
 		t.Errorf("changed to %+v, %v", got, err)
@@ -336,12 +334,12 @@ func TestUpdateUser(t *testing.T) {
 		change UserChange
 		want   error
 	}{
-		"nobody":              {"nobody", UserChange{Disabled: ptr(true)}, ErrUnknownUser},
-		"no name":             {"", UserChange{Disabled: ptr(true)}, ErrUnknownUser},
-		"an ID of nobody":     {store.NewID(time.Now()), UserChange{Disabled: ptr(true)}, ErrUnknownUser},
-		"bob's email":         {"ann", UserChange{Email: ptr("BOB@example.com")}, ErrUserTaken},
-		"demo's email":        {"ann", UserChange{Email: ptr("demo@example.com")}, ErrUserTaken},
-		"the configuration":   {"demo", UserChange{Email: ptr("x@example.com")}, ErrUserElsewhere},
+		"nobody":              {"nobody", UserChange{Disabled: new(true)}, ErrUnknownUser},
+		"no name":             {"", UserChange{Disabled: new(true)}, ErrUnknownUser},
+		"an ID of nobody":     {store.NewID(time.Now()), UserChange{Disabled: new(true)}, ErrUnknownUser},
+		"bob's email":         {"ann", UserChange{Email: new("BOB@example.com")}, ErrUserTaken},
+		"demo's email":        {"ann", UserChange{Email: new("demo@example.com")}, ErrUserTaken},
+		"the configuration":   {"demo", UserChange{Email: new("x@example.com")}, ErrUserElsewhere},
 		"the village's scope": {"villager", UserChange{AllScopes: true}, ErrUserElsewhere},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -352,7 +350,7 @@ func TestUpdateUser(t *testing.T) {
 	}
 	h.told()
 	for _, who := range []string{"demo", "villager"} {
-		if _, err := h.issuer.UpdateUser(t.Context(), who, UserChange{Disabled: ptr(true)}); err != nil {
+		if _, err := h.issuer.UpdateUser(t.Context(), who, UserChange{Disabled: new(true)}); err != nil {
 			t.Errorf("%s cannot be disabled: %v", who, err)
 		}
 		h.wantWrong(who, rightPassword, home)
@@ -362,7 +360,7 @@ func TestUpdateUser(t *testing.T) {
 		if _, _, err := h.issuer.SetPassword(t.Context(), who, ""); !errors.Is(err, ErrUserElsewhere) {
 			t.Errorf("a password for %s: %v", who, err)
 		}
-		if _, err := h.issuer.UpdateUser(t.Context(), who, UserChange{Disabled: ptr(false)}); err != nil {
+		if _, err := h.issuer.UpdateUser(t.Context(), who, UserChange{Disabled: new(false)}); err != nil {
 			t.Error(err)
 		}
 		h.wantSignIn(who, rightPassword, home)

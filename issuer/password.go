@@ -16,8 +16,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// ownHash is how passwords of own accounts are hashed: the parameters that OWASP's cheat sheet on password storage names
-// first for argon2id.
+// ownHash is how passwords of own accounts are hashed: the parameters that OWASP's cheat sheet on password storage
+// names first for argon2id.
 var ownHash = &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // Bounds of a password. NIST SP 800-63B §5.1.1.2 asks for 8 characters at least and for room for 64 or more; there are
@@ -85,8 +85,9 @@ func hashPassword(ctx context.Context, password string) (hash string, err error)
 	return hash, errors.Join(queued, err)
 }
 
-// PasswordMatches tells whether hash is that of the password. It waits in the queue that all hashing of the process goes
-// through, and answers an error when there is no place, when ctx ends, or when [CheckPasswordHash] refuses the hash.
+// PasswordMatches tells whether hash is that of the password. It waits in the queue that all hashing of the process
+// goes through, and answers an error when there is no place, when ctx ends, or when [CheckPasswordHash] refuses the
+// hash.
 func PasswordMatches(ctx context.Context, hash, password string) (matches bool, err error) {
 	if err := CheckPasswordHash(hash); err != nil {
 		return false, err

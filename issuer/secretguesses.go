@@ -36,8 +36,8 @@ func (g *secretGuesses) wait(c *credentials, now time.Time) time.Duration {
 	return limits[guessClient].wait(g.by[c.subject()], now)
 }
 
-// wrong counts a wrong guess. Where there are more than can be remembered, some are forgotten: who has so many addresses
-// is not kept waiting by any of them.
+// wrong counts a wrong guess. Where there are more than can be remembered, some are forgotten: who has so many
+// addresses is not kept waiting by any of them.
 func (g *secretGuesses) wrong(c *credentials, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// turns lets guesses at one thing happen one after the other, so that who sends many at once cannot have them all looked
-// at before the first one counts.
+// turns lets guesses at one thing happen one after the other, so that who sends many at once cannot have them all
+// looked at before the first one counts.
 type turns struct {
 	mu    sync.Mutex
 	lines map[string]*line // where somebody is
