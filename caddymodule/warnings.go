@@ -166,7 +166,8 @@ func matched(sets caddyhttp.MatcherSets) (what string, ok bool) {
 // leavesMatchers tells whether matchers see after a handler what they saw before it.
 func leavesMatchers(h caddyhttp.MiddlewareHandler) bool {
 	switch h := h.(type) {
-	case *Auth, *Server, *caddyhttp.StaticResponse, *caddyhttp.StaticError, *fileserver.FileServer, *caddyhttp.VarsMiddleware:
+	case *Auth, *Server, *caddyhttp.StaticResponse, *caddyhttp.StaticError, *fileserver.FileServer,
+		*caddyhttp.VarsMiddleware:
 		return true
 	case *reverseproxy.Handler:
 		return len(h.HandleResponse) == 0

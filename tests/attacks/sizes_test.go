@@ -31,7 +31,7 @@ func (e endless) Read(p []byte) (int, error) {
 // the caller's fault, none takes Caddy down, and its memory stays level.
 func TestRefusesRequestsOfAnySize(t *testing.T) {
 	upstream := gateway.NewUpstream(t)
-	g := gateway.Start(t, strings.Replace(racesSite, "{$ANOTHER}", "https://idp.example", -1), "UPSTREAM="+upstream.Addr,
+	g := gateway.Start(t, strings.ReplaceAll(racesSite, "{$ANOTHER}", "https://idp.example"), "UPSTREAM="+upstream.Addr,
 		"CLIENT_SECRET="+secret)
 	good := g.Token("demo", secret, "read write")
 	before := resident(t, g)

@@ -38,7 +38,8 @@ func (s *suite) requireInProcess(ctx context.Context) ([]*row, error) {
 	site := "http://%s {\n\tbind 127.0.0.1\n\tpassport_auth scopes read {\n\t\t%s\n\t}\n\trespond 204\n}\n"
 	caddyfile := fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\toutput discard\n\t}\n"+
 		"\tpassport {\n\t\tissuer %s\n\t\tstorage badger %s\n\t\tkeys ES256 {\n\t\t\tprivate_key `%s`\n\t\t}\n"+
-		"\t\tclient %s {\n\t\t\tsecret %s\n\t\t}\n\t}\n}\n", m.issuer, filepath.Join(s.dir, "require"), m.pem, clientID, clientSecret) +
+		"\t\tclient %s {\n\t\t\tsecret %s\n\t\t}\n\t}\n}\n", m.issuer, filepath.Join(s.dir, "require"), m.pem, clientID,
+		clientSecret) +
 		fmt.Sprintf(site, without, "realm bench") + fmt.Sprintf(site, with, "require `"+expression+"`")
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err == nil {

@@ -138,7 +138,8 @@ func (s *suite) routesStart(ctx context.Context) ([]*row, error) {
 
 // reload loads a Caddyfile as caddy reload does.
 func (g *gateway) reload(ctx context.Context, caddyfile string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.admin+"/load", strings.NewReader(caddyfile))
+	body := strings.NewReader(caddyfile)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.admin+"/load", body)
 	if err != nil {
 		return err
 	}
@@ -149,9 +150,9 @@ func (g *gateway) reload(ctx context.Context, caddyfile string) error {
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
+	said, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("reloading: %s %s", response.Status, body)
+		err = fmt.Errorf("reloading: %s %s", response.Status, said)
 	}
 	return err
 }

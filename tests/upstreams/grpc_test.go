@@ -166,8 +166,8 @@ func TestGRPC(t *testing.T) {
 	}
 	_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: "unknown"})
 	wantCode("what the service itself says", err, codes.NotFound)
-	stream := talk(t, ctx, conn)
-	stays := talk(t, ctx, connect(t, g, roots, other))
+	stream := talk(ctx, t, conn)
+	stays := talk(ctx, t, connect(t, g, roots, other))
 	watching, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: "orders"})
 	if err == nil {
 		_, err = watching.Recv()
@@ -207,7 +207,7 @@ func open(ctx context.Context, conn *grpc.ClientConn) (grpc.ClientStream, error)
 }
 
 // talk opens a stream in both directions.
-func talk(t *testing.T, ctx context.Context, conn *grpc.ClientConn) grpc.ClientStream {
+func talk(ctx context.Context, t *testing.T, conn *grpc.ClientConn) grpc.ClientStream {
 	t.Helper()
 	stream, err := open(ctx, conn)
 	var who wrapperspb.StringValue

@@ -1,5 +1,5 @@
-// Package walk runs the commands that a page of the documentation shows, and compares what they print with what the page
-// says that they do.
+// Package walk runs the commands that a page of the documentation shows, and compares what they print with what the
+// page says that they do.
 package walk
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,8 +52,8 @@ func Blocks(t testing.TB, file string) []Block {
 	return list
 }
 
-// Run runs the commands of the blocks "console" of a file in their order, in one shell, in the folder of a gateway. What a
-// command prints must be what the file shows. There, "…" is any text within a line, and alone on a line any lines.
+// Run runs the commands of the blocks "console" of a file in their order, in one shell, in the folder of a gateway. What
+// a command prints must be what the file shows. There, "…" is any text within a line, and alone on a line any lines.
 //
 // ours has pairs of texts: what stands in the file, and what it is in this run. The variables are added to the shell's.
 func Run(t testing.TB, g *gateway.Gateway, file string, ours []string, env ...string) {
@@ -82,7 +83,7 @@ func Run(t testing.TB, g *gateway.Gateway, file string, ours []string, env ...st
 	}
 	var out bytes.Buffer
 	bash := exec.Command("bash", "-c", script.String())
-	bash.Env, bash.Dir = append(g.Command().Env, env...), g.Dir
+	bash.Env, bash.Dir = slices.Concat(g.Command().Env, env), g.Dir
 	bash.Stdout, bash.Stderr = &out, &out
 	if err := bash.Run(); err != nil {
 		t.Errorf("the shell: %v", err)
