@@ -82,6 +82,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // nginx is Debian's, with its own configuration of FastCGI and its php-fpm.
 type nginx struct {
 	dir string
+	fpm string // the socket of its php-fpm
 
 	plain    string // host:port of the server that is set up as Debian's default site
 	pathInfo string // of the one that gives programs the rest of the path, and merges no slashes
@@ -109,7 +110,7 @@ func startNginx(t *testing.T) *nginx {
 			t.Fatal(err)
 		}
 	}
-	socket := n.startFPM(t)
+	n.fpm = n.startFPM(t)
 	var places []string
 	for _, server := range []struct {
 		name string
@@ -123,7 +124,7 @@ func startNginx(t *testing.T) *nginx {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = []byte(strings.NewReplacer(append(places, "{FPM}", socket)...).Replace(string(text)))
+	text = []byte(strings.NewReplacer(append(places, "{FPM}", n.fpm)...).Replace(string(text)))
 	if os.Getuid() == 0 { // whose files the workers read
 		text = append([]byte("user root;\n"), text...)
 	}

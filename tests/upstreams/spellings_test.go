@@ -77,6 +77,10 @@ func TestRefusesPathThatNginxSeesOtherwise(t *testing.T) {
 				guard.name, at, guard.directives, server.addr)
 		}
 	}
+	for _, guard := range guards { // Caddy itself as the server of PHP
+		fmt.Fprintf(&sites, "\nhttp://%s-caddy.localhost:{$PORT} {\n\tpassport_server\n\t%s\n\troot %s/www\n"+
+			"\tphp_fastcgi unix/%s\n\tfile_server\n}\n", guard.name, guard.directives, n.dir, n.fpm)
+	}
 	sites.WriteString("\nhttp://sees.localhost:{$PORT} {\n\t@orders path /orders*\n\trespond @orders orders\n" +
 		"\t@public path /public/*\n\trespond @public public\n\trespond other\n}\n")
 	g := gateway.Start(t, sites.String(), "CLIENT_SECRET="+clientSecret)
@@ -124,6 +128,9 @@ func TestRefusesPathThatNginxSeesOtherwise(t *testing.T) {
 				made = what
 			}
 			fmt.Fprint(columns, "\t", made)
+			if serves(t, "127.0.0.1:"+g.Port, host(guard.name+"-caddy"), target, "") == "orders" {
+				t.Errorf("%s before php_fastcgi: %q reaches the orders without a token", guard.name, target)
+			}
 		}
 		fmt.Fprintln(columns)
 	}
@@ -155,6 +162,13 @@ func TestRefusesPathThatNginxSeesOtherwise(t *testing.T) {
 	for _, target := range []string{"/orders/17", "/orders/list.php", "/orders/all.txt"} {
 		if what := serves(t, "127.0.0.1:"+g.Port, host("path-0"), target, bearer); what != "orders" {
 			t.Errorf("%s with a token: %s", target, what)
+		}
+	}
+	bearer = g.Do(tokenRequest(t, g, host("path-caddy"))).String("access_token")
+	g.Secret(bearer)
+	for _, target := range []string{"/orders/17", "/orders/list.php", "/orders/all.txt"} {
+		if what := serves(t, "127.0.0.1:"+g.Port, host("path-caddy"), target, bearer); what != "orders" {
+			t.Errorf("php_fastcgi, %s with a token: %s", target, what)
 		}
 	}
 }
