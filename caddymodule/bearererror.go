@@ -143,9 +143,9 @@ func (n *refusal) answer(w http.ResponseWriter, route challenge) error {
 	return err
 }
 
-// letScriptsRead lets scripts of other origins read a refusal, where they may call (Fetch, "CORS protocol"): they have to
-// tell a token that has expired from a broken connection. It says nothing that a caller without a browser would not get.
-// What the config says about other origins has been set already, and holds.
+// letScriptsRead lets scripts of other origins read a refusal, where they may call (Fetch, "CORS protocol"): they have
+// to tell a token that has expired from a broken connection. It says nothing that a caller without a browser would not
+// get. What the config says about other origins has been set already, and holds.
 func letScriptsRead(h http.Header) {
 	if h.Get("Access-Control-Allow-Origin") == "" {
 		h.Set("Access-Control-Allow-Origin", "*")

@@ -209,8 +209,9 @@ func guardLate(ctx caddy.Context, srv *caddyhttp.Server, top caddyhttp.Route) (*
 			return guard(ctx, srv, &block.Routes) // a subroute compiles its list at each request
 		}
 	}
-	return nil, errors.New("a directive of caddy-passport stands in a named route or in handle_errors, and the site that " +
-		"it belongs to cannot be guarded from there: import a snippet in its place, or put a directive into the site too")
+	return nil, errors.New("a directive of caddy-passport stands in a named route or in handle_errors, and the site " +
+		"that it belongs to cannot be guarded from there: import a snippet in its place, or put a directive into the site " +
+		"too")
 }
 
 // invokes tells whether a route, or one within it, invokes a named route.

@@ -103,8 +103,8 @@ func guardErrorsOf(ctx caddy.Context, block *caddyhttp.Subroute, sites []*site) 
 	return nil
 }
 
-// sitesOfErrors guards the sites to which an error route belongs: those with the same matchers, as the Caddyfile adapter
-// makes them, or else all that there are.
+// sitesOfErrors guards the sites to which an error route belongs: those with the same matchers, as the Caddyfile
+// adapter makes them, or else all that there are.
 func sitesOfErrors(ctx caddy.Context, srv *caddyhttp.Server, of caddyhttp.Route) ([]*site, error) {
 	var sites []*site
 	for _, exactly := range []bool{true, false} {

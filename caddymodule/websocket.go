@@ -33,6 +33,7 @@ func asUpgrade(r *http.Request) *http.Request {
 	upgrade.Method, upgrade.Body = http.MethodGet, http.NoBody
 	delete(upgrade.Header, ":protocol")
 	upgrade.Header["Upgrade"], upgrade.Header["Connection"] = []string{"websocket"}, []string{"Upgrade"}
-	upgrade.Header["Sec-WebSocket-Key"] = []string{base64.StdEncoding.EncodeToString(key)} //nolint:canonicalheader // RFC 6455
+	//nolint:canonicalheader // as RFC 6455 writes it, and reverse_proxy sends it
+	upgrade.Header["Sec-WebSocket-Key"] = []string{base64.StdEncoding.EncodeToString(key)}
 	return upgrade
 }

@@ -65,8 +65,9 @@ var (
 	errTwice         = newError(http.StatusBadRequest, "invalid_request", "A parameter is sent more than once.")
 	errCharacters    = newError(http.StatusBadRequest, "invalid_request",
 		"A parameter has characters that are not allowed.")
-	errTooLong          = newError(http.StatusBadRequest, "invalid_request", "A parameter is too long.")
-	errQuery            = newError(http.StatusBadRequest, "invalid_request", "Parameters belong into the body, not the URL.")
+	errTooLong = newError(http.StatusBadRequest, "invalid_request", "A parameter is too long.")
+	errQuery   = newError(http.StatusBadRequest, "invalid_request",
+		"Parameters belong into the body, not the URL.")
 	errHost             = newError(http.StatusBadRequest, "invalid_request", "The request names no usable host.")
 	errNoGrant          = newError(http.StatusBadRequest, "invalid_request", "The parameter grant_type is missing.")
 	errParameterMissing = newError(http.StatusBadRequest, "invalid_request",
@@ -138,7 +139,8 @@ var (
 	errConsentRequired = newError(http.StatusForbidden, "consent_required", "The user has to consent.")
 
 	// Only pages of this origin, with the token of their form, act for who is signed in.
-	errForged = newError(http.StatusForbidden, "access_denied", "The request comes from elsewhere, or its form is too old.")
+	errForged = newError(http.StatusForbidden, "access_denied",
+		"The request comes from elsewhere, or its form is too old.")
 
 	// RFC 8707 §2
 	errTarget = newError(http.StatusBadRequest, "invalid_target", "The resource is unknown.")
