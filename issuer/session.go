@@ -163,6 +163,7 @@ func (e *endpoints) setXSRF(w http.ResponseWriter, r *http.Request, token string
 // script can read it, and where HTTPS is used it has a name that nobody else can set. Without seconds it lasts as long
 // as the browser is open.
 func (e *endpoints) setCookie(w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
+	//nolint:gosec // Secure wherever a browser would keep it then
 	http.SetCookie(w, &http.Cookie{
 		Name: e.cookieName(r, name), Value: value, Path: "/", MaxAge: seconds,
 		Secure: e.secure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode,
