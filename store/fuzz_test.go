@@ -29,7 +29,11 @@ func FuzzRecords(f *testing.F) {
 		store.AuthorizationRequest{ID: "x", State: "y", CreatedAt: start},
 		store.Consent{UserID: "x", ClientID: "c", GrantedAt: start},
 		store.Guesses{Failures: 1, LastAt: start},
-		map[string]any{"family_id": "x", "successor": []byte("abc"), "used_at": start, "expires_at": start.Add(time.Hour)},
+		map[string]any{"family_id": "x", "expires_at": start.Add(time.Hour).UnixNano()},
+		map[string]any{
+			"id": "x", "client_id": "c", "user_id": "x", "expires_at": start.Add(time.Hour).UnixNano(), "successor": []byte("abc"),
+			"previous": store.HashSecret("x"), "rotated_at": start.UnixNano(), "until": start.Add(time.Hour).UnixNano(),
+		},
 	} {
 		data, err := json.Marshal(record)
 		if err != nil {

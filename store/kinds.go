@@ -57,7 +57,8 @@ var kinds = []kind{
 	})},
 	{name: kindFamily, given: true, put: putKind((*Records).restoreFamily)},
 	{name: kindRefresh, given: true, put: putKind(func(r *Records, id string, t *refreshToken) error {
-		return r.unlessOver(t.ExpiresAt, func() error { return r.put(r.key(kindRefresh, id), t, t.ExpiresAt) })
+		until := timeAt(t.ExpiresAt)
+		return r.unlessOver(until, func() error { return r.put(r.key(kindRefresh, id), t, until) })
 	})},
 	{name: kindCode, given: true, put: putKind(func(r *Records, id string, c *Code) error {
 		return r.unlessOver(c.ExpiresAt.Add(rememberCode), func() error { return r.PutCode(id, c) })
@@ -107,7 +108,7 @@ func (r *Records) unlessOver(expires time.Time, put func() error) error {
 }
 
 func (r *Records) restoreFamily(id string, kept *keptFamily) error {
-	f := &kept.Family
+	f := kept.family()
 	until := later(f.ExpiresAt, f.AccessUntil)
 	return r.unlessOver(until, func() error {
 		if f.RevokedAt.IsZero() {

@@ -31,23 +31,80 @@ type Family struct {
 
 // rotation is where a family is with its refresh tokens.
 type rotation struct {
-	Current   string    `json:"current,omitempty"`   // the hash of the one that has not been used
-	Until     time.Time `json:"until,omitzero"`      // when that one is over
-	Previous  string    `json:"previous,omitempty"`  // the hash of the one before
-	Successor []byte    `json:"successor,omitempty"` // the current one, sealed by the one before
-	RotatedAt time.Time `json:"rotated_at,omitzero"` // when the one before was used
+	current   string    // the hash of the one that has not been used
+	until     time.Time // when that one is over
+	previous  string    // the hash of the one before
+	successor []byte    // the current one, sealed by the one before
+	rotatedAt time.Time // when the one before was used
 }
 
-// keptFamily is a family as it is kept. What it knows of its refresh tokens is nobody else's business.
+// keptFamily is a family as it is kept. What it knows of its refresh tokens is nobody else's business. Times are
+// nanoseconds since 1970 (0: none): each refresh reads and writes all of them, and text would cost more than the rest.
 type keptFamily struct {
-	Family
-	rotation
+	ID              string   `json:"id"`
+	ClientID        string   `json:"client_id"`
+	UserID          string   `json:"user_id"`
+	Issuer          string   `json:"issuer,omitempty"`
+	Grant           string   `json:"grant,omitempty"`
+	Scopes          []string `json:"scopes,omitempty"`
+	Audience        []string `json:"audience,omitempty"`
+	AuthenticatedAt int64    `json:"authenticated_at,omitempty"`
+	CreatedAt       int64    `json:"created_at,omitempty"`
+	UsedAt          int64    `json:"used_at,omitempty"`
+	AccessUntil     int64    `json:"access_until,omitempty"`
+	ExpiresAt       int64    `json:"expires_at,omitempty"`
+	RevokedAt       int64    `json:"revoked_at,omitempty"`
+
+	Current   string `json:"current,omitempty"`
+	Until     int64  `json:"until,omitempty"`
+	Previous  string `json:"previous,omitempty"`
+	Successor []byte `json:"successor,omitempty"`
+	RotatedAt int64  `json:"rotated_at,omitempty"`
+}
+
+func (f *Family) kept() *keptFamily {
+	return &keptFamily{
+		ID: f.ID, ClientID: f.ClientID, UserID: f.UserID, Issuer: f.Issuer, Grant: f.Grant, Scopes: f.Scopes,
+		Audience: f.Audience, AuthenticatedAt: nanoseconds(f.AuthenticatedAt), CreatedAt: nanoseconds(f.CreatedAt),
+		UsedAt: nanoseconds(f.UsedAt), AccessUntil: nanoseconds(f.AccessUntil), ExpiresAt: nanoseconds(f.ExpiresAt),
+		RevokedAt: nanoseconds(f.RevokedAt), Current: f.tokens.current, Until: nanoseconds(f.tokens.until),
+		Previous: f.tokens.previous, Successor: f.tokens.successor, RotatedAt: nanoseconds(f.tokens.rotatedAt),
+	}
+}
+
+func (k *keptFamily) family() *Family {
+	return &Family{
+		ID: k.ID, ClientID: k.ClientID, UserID: k.UserID, Issuer: k.Issuer, Grant: k.Grant, Scopes: k.Scopes,
+		Audience: k.Audience, AuthenticatedAt: timeAt(k.AuthenticatedAt), CreatedAt: timeAt(k.CreatedAt),
+		UsedAt: timeAt(k.UsedAt), AccessUntil: timeAt(k.AccessUntil), ExpiresAt: timeAt(k.ExpiresAt),
+		RevokedAt: timeAt(k.RevokedAt),
+		tokens: rotation{
+			current: k.Current, until: timeAt(k.Until), previous: k.Previous, successor: k.Successor,
+			rotatedAt: timeAt(k.RotatedAt),
+		},
+	}
+}
+
+// nanoseconds is a time as a number, the zero time as 0.
+func nanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// timeAt is the inverse of nanoseconds.
+func timeAt(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
 }
 
 // refreshToken is one refresh token of a family, found by its hash. It never changes: what became of it the family knows.
 type refreshToken struct {
-	FamilyID  string    `json:"family_id"`
-	ExpiresAt time.Time `json:"expires_at"`
+	FamilyID  string `json:"family_id"`
+	ExpiresAt int64  `json:"expires_at"` // nanoseconds since 1970
 }
 
 // RotateOutcome says what has come of a refresh token that was handed in.
@@ -91,13 +148,14 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 	if err := r.putRefresh(f, HashSecret(refresh), idle); err != nil {
 		return err
 	}
-	return r.putFamily(f, f.tokens.Until)
+	return r.putFamily(f, f.tokens.until)
 }
 
 // putRefresh makes a refresh token the family's current one.
 func (r *Records) putRefresh(f *Family, hash string, idle time.Duration) error {
-	f.tokens.Current, f.tokens.Until = hash, earlier(r.now.Add(idle), f.ExpiresAt)
-	return r.put(r.key(kindRefresh, hash), &refreshToken{FamilyID: f.ID, ExpiresAt: f.tokens.Until}, f.tokens.Until)
+	f.tokens.current, f.tokens.until = hash, earlier(r.now.Add(idle), f.ExpiresAt)
+	return r.put(r.key(kindRefresh, hash), &refreshToken{FamilyID: f.ID, ExpiresAt: nanoseconds(f.tokens.until)},
+		f.tokens.until)
 }
 
 // putFamily keeps a family as long as it has a token that is good.
@@ -105,7 +163,7 @@ func (r *Records) putFamily(f *Family, until time.Time) error {
 	if f.AccessUntil.After(until) {
 		until = f.AccessUntil
 	}
-	return r.put(r.key(kindFamily, f.ID), keptFamily{*f, f.tokens}, until)
+	return r.put(r.key(kindFamily, f.ID), f.kept(), until)
 }
 
 func (r *Records) crowdOut(f *Family) error {
@@ -133,8 +191,7 @@ func (r *Records) Family(id string) (*Family, error) {
 	if err := r.get(r.key(kindFamily, id), &kept); err != nil {
 		return nil, err
 	}
-	kept.tokens = kept.rotation
-	return &kept.Family, nil
+	return kept.family(), nil
 }
 
 // FamiliesOfUser calls fn with each family of a person that is not revoked, by client. [ErrStop] ends it.
@@ -169,7 +226,7 @@ func (r *Records) FamilyOfToken(refresh string) (*Family, error) {
 
 // RefreshTokenUsed tells whether a refresh token of f has been used, and when f's current one is over.
 func (f *Family) RefreshTokenUsed(refresh string) (used bool, until time.Time) {
-	return HashSecret(refresh) != f.tokens.Current, f.tokens.Until
+	return HashSecret(refresh) != f.tokens.current, f.tokens.until
 }
 
 func (r *Records) refreshToken(hash string) (*refreshToken, error) {
@@ -177,7 +234,7 @@ func (r *Records) refreshToken(hash string) (*refreshToken, error) {
 	if err := r.get(r.key(kindRefresh, hash), &t); err != nil {
 		return nil, err
 	}
-	if !t.ExpiresAt.After(r.now) {
+	if !timeAt(t.ExpiresAt).After(r.now) {
 		return nil, ErrNotFound
 	}
 	return &t, nil
@@ -194,24 +251,24 @@ func (r *Records) refreshToken(hash string) (*refreshToken, error) {
 func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (string, RotateOutcome, error) {
 	hash := HashSecret(refresh)
 	switch {
-	case hash == f.tokens.Current:
+	case hash == f.tokens.current:
 		next := NewSecret(RefreshToken)
-		f.tokens.Previous, f.tokens.Successor, f.tokens.RotatedAt, f.UsedAt = hash, seal(refresh, f.ID, next), r.now, r.now
+		f.tokens.previous, f.tokens.successor, f.tokens.rotatedAt, f.UsedAt = hash, seal(refresh, f.ID, next), r.now, r.now
 		if err := r.putRefresh(f, HashSecret(next), idle); err != nil {
 			return "", Rotated, err
 		}
-		return next, Rotated, r.putFamily(f, f.tokens.Until)
-	case hash != f.tokens.Previous || r.now.Sub(f.tokens.RotatedAt) >= grace:
+		return next, Rotated, r.putFamily(f, f.tokens.until)
+	case hash != f.tokens.previous || r.now.Sub(f.tokens.rotatedAt) >= grace:
 		return "", Reused, r.RevokeFamily(f)
-	case !f.tokens.Until.After(r.now):
+	case !f.tokens.until.After(r.now):
 		return "", Repeated, ErrNotFound
 	}
-	next, err := open(refresh, f.ID, f.tokens.Successor)
+	next, err := open(refresh, f.ID, f.tokens.successor)
 	if err != nil {
 		return "", Repeated, err
 	}
 	f.UsedAt = r.now
-	return next, Repeated, r.putFamily(f, f.tokens.Until)
+	return next, Repeated, r.putFamily(f, f.tokens.until)
 }
 
 // RevokeFamily ends a family: its refresh tokens and its access tokens. One that is revoked already stays so.
@@ -228,7 +285,7 @@ func (r *Records) RevokeFamily(f *Family) error {
 	}
 	f.RevokedAt = r.now
 	// Its record stays as long as one of its tokens may be handed in: that is told from a token that nobody knows.
-	if err := r.put(r.key(kindFamily, f.ID), keptFamily{*f, f.tokens}, later(f.ExpiresAt, until)); err != nil {
+	if err := r.put(r.key(kindFamily, f.ID), f.kept(), later(f.ExpiresAt, until)); err != nil {
 		return err
 	}
 	if err := r.tx.Delete(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID)); err != nil {
