@@ -79,7 +79,10 @@ func (e *explanation) write(w io.Writer) {
 		for _, option := range []struct {
 			set  bool
 			name string
-		}{{door.Session, "session"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"}, {door.Preflight, "preflight"}} {
+		}{
+			{door.Session, "session"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"},
+			{door.Preflight, "preflight"},
+		} {
 			if option.set {
 				fmt.Fprintf(w, "  option\t%s\n", option.name)
 			}

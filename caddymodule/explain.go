@@ -249,8 +249,9 @@ func (e *explainer) refuse(n *refusal) {
 // explain says what the handler makes of a request.
 func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	door := explainedDoor{
-		Path: path, Issuer: a.Issuer, Session: a.Session, Optional: a.Optional, ReportOnly: a.ReportOnly, Preflight: a.Preflight,
-		Demands: []explainedDemand{},
+		Path: path, Issuer: a.Issuer, Session: a.Session, Optional: a.Optional, ReportOnly: a.ReportOnly,
+		Preflight: a.Preflight,
+		Demands:   []explainedDemand{},
 	}
 	if door.Issuer == "" {
 		door.Issuer = DefaultIssuer

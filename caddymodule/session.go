@@ -120,7 +120,8 @@ func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// isWebSocket tells whether a request opens a WebSocket, by HTTP/1.1 (RFC 6455 §4.1) or a later one (RFC 8441, RFC 9220).
+// isWebSocket tells whether a request opens a WebSocket, by HTTP/1.1 (RFC 6455 §4.1) or a later one (RFC 8441,
+// RFC 9220).
 func isWebSocket(r *http.Request) bool {
 	if r.Method == http.MethodConnect {
 		return r.Header.Get(":protocol") == "websocket" || r.Proto == "websocket"
@@ -157,13 +158,13 @@ func showsToken(r *http.Request, want string) bool {
 }
 
 // giveToken sets the cookie from which the site's pages read the token against forgery, unless the browser has it.
-func (open *running) giveToken(w http.ResponseWriter, r *http.Request, v *visit, id *verify.Identity) {
-	if hasCookie(r.Header["Cookie"], open.xsrfCookie, id.CSRFToken()) {
+func (r *running) giveToken(w http.ResponseWriter, req *http.Request, v *visit, id *verify.Identity) {
+	if hasCookie(req.Header["Cookie"], r.xsrfCookie, id.CSRFToken()) {
 		return
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: open.xsrfCookie, Value: id.CSRFToken(), Path: "/", SameSite: http.SameSiteLaxMode,
-		Secure: r.TLS != nil || v.secureSession(),
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // scripts have to read it, and it is no secret from the network
+		Name: r.xsrfCookie, Value: id.CSRFToken(), Path: "/", SameSite: http.SameSiteLaxMode,
+		Secure: req.TLS != nil || v.secureSession(),
 	})
 }
 

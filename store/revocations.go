@@ -67,7 +67,7 @@ func (s *Revocations) revoked(id string) bool {
 // UserChanged tells whether what is kept of a person has changed since it was read then.
 func (s *Revocations) UserChanged(userID string, read time.Time) bool {
 	things := s.things.Load()
-	return things != nil && (*things).hit(UserChanged, userID, TokenRef{IssuedAt: read})
+	return things != nil && things.hit(UserChanged, userID, TokenRef{IssuedAt: read})
 }
 
 // Notify sends to c, without waiting, after each change of the set, until the returned function is called.

@@ -113,7 +113,8 @@ func (r *Records) PutUser(u *User) error {
 	return r.put(r.key(kindUser, u.ID), u, time.Time{})
 }
 
-// differs tells whether the person is to be known differently, or may have other scopes, than by the record from before.
+// differs tells whether the person is to be known differently, or may have other scopes, than by the record from
+// before.
 func (u *User) differs(old *User) bool {
 	return old.ID != "" && (u.Name != old.Name || u.Email != old.Email || u.Limited != old.Limited ||
 		!slices.Equal(u.Scopes, old.Scopes))

@@ -573,7 +573,7 @@ func TestExplainTellsOfSessionsAndTakesNone(t *testing.T) {
 	explain := func(header map[string]string, token, path string) map[string]any {
 		t.Helper()
 		body, _ := json.Marshal(map[string]any{"method": "GET", "url": s.g.URL + path, "header": header, "token": token})
-		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+s.g.Admin+"/passport/explain",
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.g.Admin+"/passport/explain",
 			strings.NewReader(string(body)))
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,8 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 		return nil, err
 	}
 	for _, address := range []*string{
-		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.session, &g.respond, &g.many,
+		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.session,
+		&g.respond, &g.many,
 	} {
 		var err error
 		if *address, err = freeAddress(); err != nil {
