@@ -18,7 +18,7 @@ const (
 	maxHashWait = 4 * time.Second
 	maxHashing  = 256                    // that hash or wait, all in all
 	hashShare   = 16                     // one part in so many of the cores
-	hashSavings = 500 * time.Millisecond // of each core
+	hashSavings = 250 * time.Millisecond // of each core
 	hashCost    = 20 * time.Millisecond  // of a kind that is not known yet
 )
 
