@@ -138,7 +138,7 @@ func TestUploadOf2GiB(t *testing.T) {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	g := start(t, guarded, strings.TrimPrefix(server.URL, "http://"))
-	g.HTTP.Timeout = 10 * patience
+	g.HTTP.Timeout = 3 * patience
 	bearer := token(g)
 
 	t.Run("without a token", func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestDownloadOf2GiB(t *testing.T) {
 	path := filepath.Join(n.dir, "www", "orders", "all.bin")
 	sum := write(t, path)
 	g := start(t, guarded, n.plain)
-	g.HTTP.Timeout = 10 * patience
+	g.HTTP.Timeout = 3 * patience
 	bearer := token(g)
 	get := func(t *testing.T, bearer string) *http.Response {
 		t.Helper()
