@@ -682,8 +682,10 @@ func TestUnknownIssuers(t *testing.T) {
 		{"null", `{"issuers":{"staff":null}}`, "staff", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-			defer cancel()
+			ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
 			app := new(App)
 			if err := json.Unmarshal([]byte(test.config), app); err != nil {
 				t.Fatal(err)
@@ -691,7 +693,7 @@ func TestUnknownIssuers(t *testing.T) {
 			if err := app.Provision(ctx); err != nil {
 				t.Fatal(err)
 			}
-			_, err := app.instance(test.issuer)
+			_, err = app.instance(test.issuer)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v", err)
 			}
