@@ -15,8 +15,8 @@ import (
 
 const (
 	adasPassword = "correct horse battery staple"
-	secretOfApp      = "the-secret-of-the-app-of-these-tests"
-	appRedirect    = "https://app.example/cb"
+	secretOfApp  = "the-secret-of-the-app-of-these-tests"
+	appRedirect  = "https://app.example/cb"
 )
 
 // appsSite is a gateway whose people use apps. Its access log shows the headers of answers.
