@@ -272,6 +272,25 @@ func TestImpersonatedFirstParty(t *testing.T) {
 	}
 }
 
+// TestImpersonatedNativeApp: what the person has allowed such a client before is no answer to whoever asks next.
+func TestImpersonatedNativeApp(t *testing.T) {
+	h := signInHouse(t)
+	b := h.browser()
+	b.signIn("ada")
+	request := asks("native", "redirect_uri", "http://127.0.0.1:49152/cb")
+	for range 2 {
+		page := b.get(request)
+		if page.StatusCode != http.StatusOK || !strings.Contains(page.text, `value="approve"`) {
+			t.Fatalf("%d %s", page.StatusCode, page.Header.Get("Location"))
+		}
+		b.post("/oauth/authorize", page.form("decision", "approve")).answered(t, "http://127.0.0.1:49152/cb")
+	}
+	silent := b.get(request+"&prompt=none").answered(t, "http://127.0.0.1:49152/cb")
+	if silent.Get("error") != "consent_required" {
+		t.Errorf("prompt=none: %v", silent)
+	}
+}
+
 func TestNativeAppsRedirects(t *testing.T) {
 	h := signInHouse(t)
 	b := h.browser()

@@ -33,10 +33,13 @@ func (e *endpoints) consentOf(ctx context.Context, q *authorization) (*store.Con
 	return consent, err
 }
 
-// covered tells whether a request needs no consent: the client is the operator's own, and really that one (RFC 8252
-// §8.6), or the person has allowed it all before.
+// covered tells whether a request needs no consent: the client is the operator's own, or the person has allowed it all
+// before. Neither helps a client that anybody could pretend to be (RFC 8252 §8.6).
 func (e *endpoints) covered(q *authorization, before *store.Consent) bool {
-	if q.client.FirstParty && !unassured(q.client, q.RedirectURI) {
+	if unassured(q.client, q.RedirectURI) {
+		return false
+	}
+	if q.client.FirstParty {
 		return true
 	}
 	return before != nil && !slices.ContainsFunc(q.Scopes, func(name string) bool { return !e.allowed(before, name) })

@@ -192,8 +192,9 @@ func TestPersonSignsInAndAuthorizesAnApp(t *testing.T) {
 		token = next
 		s.calls(token.AccessToken, http.StatusOK)
 	})
-	t.Run("consent is remembered", func(*testing.T) {
+	t.Run("an app on the person's own computer is asked about each time", func(*testing.T) {
 		verifier := s.authorize()
+		s.presses("Authorize")
 		s.sees("Back in the app")
 		s.redeem(verifier)
 	})
