@@ -9,10 +9,10 @@ import (
 )
 
 // Hashing a password takes about 20 ms of a core and 19 MB of memory, and anybody may ask for it. So all hashing of the
-// process goes through one queue: at most one hash a core at a time and never more than maxHashers, which bounds the
-// memory, and in the long run a sixteenth of the cores, so that a flood of sign-ins leaves them to the requests beside
-// it. What was not used is saved up, so that people who come now and then do not wait. Who would wait for longer than
-// maxHashWait is told to come again.
+// process goes through one queue: at most one hash a core at a time, on half of the cores and never more than
+// maxHashers, which bounds the memory; and in the long run a sixteenth of the cores, so that a flood of sign-ins leaves
+// them to the requests beside it. What was not used is saved up, so that people who come now and then do not wait. Who
+// would wait for longer than maxHashWait is told to come again.
 const (
 	maxHashers  = 4
 	maxHashWait = 4 * time.Second
@@ -42,7 +42,7 @@ func newHashQueue(cores int) *hashQueue {
 		cores:   cores,
 		savings: hashSavings * hashShare,
 		places:  make(chan struct{}, maxHashing),
-		slots:   make(chan struct{}, min(cores, maxHashers)),
+		slots:   make(chan struct{}, min(max(cores/2, 1), maxHashers)),
 		least:   make(map[string]time.Duration),
 	}
 }

@@ -146,8 +146,8 @@ func FuzzPasswordHash(f *testing.F) {
 	})
 }
 
-// TestHashesTakeTurns: never more at a time than there are cores, nor than maxHashers; who would wait for long is told
-// to come again.
+// TestHashesTakeTurns: never more at a time than half of the cores, nor than maxHashers; who would wait for long is
+// told to come again.
 func TestHashesTakeTurns(t *testing.T) {
 	for name, cores := range map[string]int{"one core": 1, "two": 2, "many": 64} {
 		t.Run(name, func(t *testing.T) {
@@ -172,13 +172,13 @@ func TestHashesTakeTurns(t *testing.T) {
 						} else if err != nil {
 							t.Error(err)
 						}
-						if took := time.Since(begin); took > maxHashWait+4*time.Second {
+						if took := time.Since(begin); took > maxHashWait+8*time.Second {
 							t.Errorf("somebody has waited for %s", took)
 						}
 					})
 				}
 				all.Wait()
-				slots := int64(min(cores, maxHashers))
+				slots := map[int]int64{1: 1, 2: 1, 64: maxHashers}[cores]
 				if most.Load() != slots || done.Load() > maxHashing || done.Load() < 10 || done.Load()+refused.Load() != 1000 {
 					t.Errorf("%d at a time, %d done, %d refused", most.Load(), done.Load(), refused.Load())
 				}
