@@ -80,14 +80,10 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, address := range []*string{
-		&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal, &g.session,
-		&g.respond, &g.many,
-	} {
-		var err error
-		if *address, err = freeAddress(); err != nil {
-			return nil, err
-		}
+	err := freeAddresses(&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal,
+		&g.session, &g.respond, &g.many)
+	if err != nil {
+		return nil, err
 	}
 	g.issuer = "http://" + g.guarded
 	return g, nil
@@ -274,10 +270,15 @@ func (g *gateway) get(ctx context.Context, path string) ([]byte, error) {
 // kill ends the gateway as a power cut would.
 func (g *gateway) kill() { g.end(syscall.SIGKILL) }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses finds addresses that nobody listens at, no two of which are the same.
+func freeAddresses(addresses ...*string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = l.Close() }() // after the last one was found
+		*address = l.Addr().String()
 	}
-	return l.Addr().String(), l.Close()
+	return nil
 }

@@ -26,12 +26,8 @@ func (s *suite) requireInProcess(ctx context.Context) ([]*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	without, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	with, err := freeAddress()
-	if err != nil {
+	var without, with string
+	if err := freeAddresses(&without, &with); err != nil {
 		return nil, err
 	}
 	m.issuer = "http://" + without
