@@ -102,7 +102,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop has the events handled that have happened. Requests that are still running need their issuer: Cleanup lets it go.
+// Stop has the events handled that have happened. Requests that are still running need their issuer: Cleanup lets it
+// go.
 func (a *App) Stop() error {
 	a.events.end()
 	return nil

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +62,7 @@ func (v *events) emit(e *issuer.Event, from origin) {
 	}
 	data := make(map[string]any, eventDataSize)
 	data["issuer"] = e.Issuer
-	for name, value := range details(e, from) {
-		data[name] = value
-	}
+	maps.Insert(data, details(e, from))
 	select {
 	case v.queue <- &waitingEvent{eventPrefix + string(e.Type), data}:
 	default:

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,9 +123,5 @@ func (c *countsByIssuer) ofIssuer(name string) *verify.Counts {
 func (c *countsByIssuer) all() map[string]*verify.Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make(map[string]*verify.Counts, len(c.of))
-	for name, counts := range c.of {
-		all[name] = counts
-	}
-	return all
+	return maps.Clone(c.of)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// RevocationLag says what a node does with tokens when it has not heard of other nodes' revocations for a while, as when
-// the database is out of reach. It has no effect with a storage that other nodes don't share.
+// RevocationLag says what a node does with tokens when it has not heard of other nodes' revocations for a while, as
+// when the database is out of reach. It has no effect with a storage that other nodes don't share.
 type RevocationLag struct {
 	// Limit is how long that may be, at least a second. Default: 30s.
 	Limit caddy.Duration `json:"limit,omitempty"`

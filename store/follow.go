@@ -15,16 +15,18 @@ type Shared interface {
 // and is seen when that has committed, which takes less than recent as a rule. Now and then a look goes back as far as
 // a slow transaction and the nodes' clocks may have put it.
 const (
-	followInterval = 50 * time.Millisecond
+	followInterval = 75 * time.Millisecond
 	recent         = 5 * time.Second
 	sweepInterval  = 5 * time.Second
 	longAgo        = 2 * time.Minute
+	epochEvery     = 4 // looks, so that most of them ask the database once
 )
 
 // follower is what is known of the revocations of other nodes.
 type follower struct {
 	seen  map[string]time.Time // IDs of revocations that have been applied, and when
-	swept time.Time            // when the last look back to longAgo began
+	looks int
+	swept time.Time // when the last look back to longAgo began
 }
 
 // Shared tells whether other nodes may write to the same records.
@@ -64,11 +66,14 @@ func (db *DB) look(ctx context.Context, f *follower) {
 		back = longAgo + behind
 	}
 	found := make(map[string]Revocation)
-	var in epoch
+	in := epoch{Number: db.current.Load().number}
+	f.looks++
 	err := db.view(ctx, func(r *Records) (err error) {
 		clear(found)
-		if in, err = db.readEpoch(r.tx); err != nil {
-			return err
+		if f.looks%epochEvery == 0 {
+			if in, err = db.readEpoch(r.tx); err != nil {
+				return err
+			}
 		}
 		return r.revocationsSince(begun.Add(-back), func(id string, v Revocation) error {
 			if _, known := f.seen[id]; !known {

@@ -30,7 +30,7 @@ func TestDashboard(t *testing.T) {
 		}
 		name, rest, _ := strings.Cut(line, "{")
 		rest, _, _ = strings.Cut(rest, "}")
-		for _, label := range strings.Split(rest, ",") {
+		for label := range strings.SplitSeq(rest, ",") {
 			label, _, _ = strings.Cut(label, "=")
 			labels[name] = append(labels[name], label)
 		}

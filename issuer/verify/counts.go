@@ -37,8 +37,8 @@ type countShard struct {
 	_ [64 - 8*outcomes]byte
 }
 
-// shard is one that other goroutines seldom use: each has a stack of its own, of some kilobytes, and where that is costs
-// nothing to find out.
+// shard is one that other goroutines seldom use: each has a stack of its own, of some kilobytes, and where that is
+// costs nothing to find out.
 func (c *Counts) shard() *countShard {
 	var here byte
 	at := uintptr(unsafe.Pointer(&here)) //nolint:gosec // a number, no pointer

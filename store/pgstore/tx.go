@@ -15,7 +15,8 @@ import (
 const (
 	getSQL = `SELECT value FROM passport_records
 		WHERE key = $1 AND (expires_at IS NULL OR expires_at > now())`
-	// Two statements, not one with a condition that may be off: a prepared plan of that does not end where the prefix does.
+	// Two statements, not one with a condition that may be off: a prepared plan of that does not end where the prefix
+	// does.
 	scanSQL = `SELECT key, value FROM passport_records
 		WHERE key >= $1 AND key < $3 AND (expires_at IS NULL OR expires_at > now()) ORDER BY key LIMIT $2`
 	scanToEndSQL = `SELECT key, value FROM passport_records

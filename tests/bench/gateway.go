@@ -38,6 +38,7 @@ type gateway struct {
 	dir       string
 	algorithm string // empty: Caddy without an issuer
 	storage   string // of the issuer, as the Caddyfile has it; empty: Badger
+	options   string // more lines of the global options
 	admin     string // address of the admin endpoint
 
 	bare       string // address of the site that has reverse_proxy only
@@ -161,7 +162,7 @@ func (g *gateway) store() string { return filepath.Join(g.dir, "store") }
 // The rest is Caddy's default; logs go where they go by default.
 func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 2s\n", g.admin)
+	fmt.Fprintf(&b, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 2s\n%s", g.admin, g.options)
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, `	passport {
 		issuer %s

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -45,6 +46,10 @@ func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
 		}
 		two[n] = g
 	}
+	idle, err := idleCPU(ctx, two[1])
+	if err != nil {
+		return nil, err
+	}
 	load, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, g := range two {
@@ -71,7 +76,57 @@ func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
 			1e3*at(0.99), 1e3*at(0.5), 1e3*at(1), len(lags)),
 	}
 	r.settle()
-	return []*row{r}, nil
+	return []*row{r, {
+		Work: "a node on PostgreSQL that has nothing to do", Measured: fmt.Sprintf("%.1f ms of CPU a second", 1e3*idle),
+	}}, nil
+}
+
+// warmNode compares a node on PostgreSQL, with its audit log in a file, with a gateway on
+// Badger: a token that has been seen asks neither.
+func (s *suite) warmNode(ctx context.Context) (rows []*row, err error) {
+	var tb serverTB
+	defer tb.end(&err)
+	server := pgtest.Start(&tb)
+	return s.grouped("warm-node", "ES256", func(ctx context.Context, s *suite, g *gateway, m *mint) (
+		[]*leg, []*row, error,
+	) {
+		node, err := s.newGateway(filepath.Base(g.dir)+"-postgres", "ES256")
+		if err != nil {
+			return nil, nil, err
+		}
+		node.storage, node.key, node.issuer = "postgres "+server.Database(), m.pem, g.issuer
+		node.options = "\tlog audit {\n\t\toutput file audit.log\n\t\tinclude passport.audit\n\t}\n"
+		if err := s.launch(ctx, node, func() (*http.Request, error) { return readyAt(node, m) }); err != nil {
+			return nil, nil, err
+		}
+		token, err := m.token()
+		if err != nil {
+			return nil, nil, err
+		}
+		return []*leg{guardedLeg("badger", g, token), guardedLeg("postgres", node, token)}, []*row{
+			{Work: "passport_auth, one token, warm, Badger", leg: "badger"},
+			{
+				Work: "the same on PostgreSQL with an audit log, to Badger", leg: "postgres", base: "badger",
+				bars: []bar{cpuAtMost(1.02)},
+			},
+		}, nil
+	})(ctx)
+}
+
+// idleCPU is how much of a second of the CPU a node uses in one when nobody asks it for anything.
+func idleCPU(ctx context.Context, g *gateway) (float64, error) {
+	const length = 3 * time.Second
+	before, err := cpuTime(g.pid())
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(length):
+	}
+	after, err := cpuTime(g.pid())
+	return (after - before).Seconds() / length.Seconds(), err
 }
 
 // lagOf is how long after the answer to its revocation on a node a token was let through by another.
@@ -120,8 +175,8 @@ type serverTB struct {
 	failed   []error
 }
 
-// giveUp is what Fatal panics with.
-type giveUp struct{ error }
+// fatalError is what Fatal panics with.
+type fatalError struct{ error }
 
 func (*serverTB) Helper() {}
 
@@ -131,15 +186,17 @@ func (tb *serverTB) Error(args ...any) {
 	tb.failed = append(tb.failed, errors.New(fmt.Sprint(args...)))
 }
 
-func (tb *serverTB) Fatal(args ...any) { panic(giveUp{errors.New(fmt.Sprint(args...))}) }
+func (tb *serverTB) Fatal(args ...any) { panic(fatalError{errors.New(fmt.Sprint(args...))}) }
 
-func (tb *serverTB) Fatalf(format string, args ...any) { panic(giveUp{fmt.Errorf(format, args...)}) }
+func (tb *serverTB) Fatalf(format string, args ...any) {
+	panic(fatalError{fmt.Errorf(format, args...)})
+}
 
 // end stops the server, and adds to err what it has reported.
 func (tb *serverTB) end(err *error) {
 	switch fatal := recover().(type) {
 	case nil:
-	case giveUp:
+	case fatalError:
 		tb.failed = append(tb.failed, fatal.error)
 	default:
 		panic(fatal)

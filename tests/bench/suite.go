@@ -61,6 +61,7 @@ func (s *suite) works() []work {
 		{"token-rs256", "tokens a second, RS256", false, s.grouped("token-rs256", "RS256", tokens)},
 		{"token-eddsa", "tokens a second, EdDSA", false, s.grouped("token-eddsa", "EdDSA", tokens)},
 		{"grants", "codes and refresh tokens, ES256", true, s.grants},
+		{"warm-node", "tokens that have been seen, on PostgreSQL", false, s.warmNode},
 		{"nodes", "how soon a revocation holds on another node", true, s.nodes},
 		{"introspect", "questions about live tokens", true, s.grouped("introspect", "ES256", introspect)},
 		{"cache", "memory of a token that has been seen", true, s.cacheMemory},
