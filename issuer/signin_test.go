@@ -395,8 +395,8 @@ func TestGuessingAtManyNames(t *testing.T) {
 	h.wantWrong("name99", wrongPassword, "2001:db8::1")
 }
 
-// TestNobodyIsLockedOutByAStranger: who has signed in from an address a while ago does so although a stranger guesses at
-// the account all the time, and from the same address at others.
+// TestNobodyIsLockedOutByAStranger: who has signed in from an address a while ago does so although a stranger guesses
+// at the account all the time, and from the same address at others.
 func TestNobodyIsLockedOutByAStranger(t *testing.T) {
 	patiently(t)
 	h := newHouse(t)
