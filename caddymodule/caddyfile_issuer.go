@@ -89,7 +89,7 @@ func (c *Issuer) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"users":          {parse: c.parseUsers, many: true},
 		"pages":          text(&c.Pages),
 		"brand":          {parse: c.parseBrand},
-		"xsrf_cookie":    text(&c.XSRFCookie),
+		"xsrf_cookie":    {parse: c.parseXSRFCookie},
 	}
 	for name, opt := range options {
 		parse := opt.parse

@@ -223,3 +223,13 @@ func wrap(d *caddyfile.Dispenser, err error) error {
 
 // Interface guards
 var _ caddyfile.Unmarshaler = (*HTTPUsers)(nil)
+
+func (c *Issuer) parseXSRFCookie(d *caddyfile.Dispenser) error {
+	if err := parseText(d, &c.XSRFCookie); err != nil {
+		return err
+	}
+	if err := checkXSRFCookie(c.XSRFCookie); err != nil {
+		return d.Errf("xsrf_cookie: %w", err)
+	}
+	return nil
+}

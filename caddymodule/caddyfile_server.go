@@ -20,8 +20,7 @@ func parseServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // UnmarshalCaddyfile reads the directive passport_server. Syntax:
 //
 //	passport_server [<matcher>] [<issuer name>] {
-//	    prefix      <path>
-//	    csrf_cookie <name>
+//	    prefix <path>
 //	}
 func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
@@ -40,15 +39,6 @@ func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 			if err := checkPrefix(s.Prefix); err != nil {
-				return d.WrapErr(err)
-			}
-			return nil
-		}},
-		"csrf_cookie": {parse: func(d *caddyfile.Dispenser) error {
-			if err := parseText(d, &s.CSRFCookie); err != nil {
-				return err
-			}
-			if err := checkCSRFCookie(s.CSRFCookie); err != nil {
 				return d.WrapErr(err)
 			}
 			return nil

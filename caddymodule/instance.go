@@ -47,7 +47,6 @@ type instance struct {
 	scopes   []string // that routes demand
 	audience []string // that routes demand
 	routes   []issuer.Route
-	xsrf     string // what a passport_server calls the cookie of [instance.xsrfCookie]
 }
 
 // running is what an open issuer consists of.
@@ -99,24 +98,8 @@ func (i *instance) configured(client string) bool {
 	return ok
 }
 
-// nameXSRFCookie gives the cookie with the token against forged requests a name. Handlers call it when they are
-// provisioned. One issuer has one.
-func (i *instance) nameXSRFCookie(name string) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.xsrf != "" && i.xsrf != name {
-		return fmt.Errorf("csrf_cookie: another passport_server of this issuer has the name %q", i.xsrf)
-	}
-	i.xsrf = name
-	return nil
-}
-
-// xsrfCookie is the name of that cookie.
-func (i *instance) xsrfCookie() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return cmp.Or(i.xsrf, i.config.XSRFCookie, defaultXSRFCookie)
-}
+// xsrfCookie is the name of the cookie with the token against forged requests.
+func (i *instance) xsrfCookie() string { return cmp.Or(i.config.XSRFCookie, defaultXSRFCookie) }
 
 // ready tells whether the issuer is open.
 func (i *instance) ready() bool { return i.running.Load() != nil }

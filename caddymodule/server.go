@@ -25,10 +25,6 @@ type Server struct {
 	// Prefix is the path that the endpoints have in front. All below it belongs to the issuer. Default: "/oauth".
 	Prefix string `json:"prefix,omitempty"`
 
-	// CSRFCookie is the name of the cookie from which scripts take the token that they send in X-XSRF-TOKEN: another one
-	// where the upstream has such a cookie itself. One issuer has one. Default: "XSRF-TOKEN".
-	CSRFCookie string `json:"csrf_cookie,omitempty"`
-
 	instance *instance
 	logger   *zap.Logger
 	serving  atomic.Pointer[serving]
@@ -61,24 +57,14 @@ func (s *Server) Provision(ctx caddy.Context) error {
 	if s.instance, err = app.instance(s.Issuer); err != nil {
 		return err
 	}
-	if s.CSRFCookie != "" {
-		if err := s.instance.nameXSRFCookie(s.CSRFCookie); err != nil {
-			return err
-		}
-	}
 	if err := guardSite(ctx); err != nil {
 		return err
 	}
 	return publishServer(ctx, s)
 }
 
-// Validate checks the prefix and the name of the cookie.
-func (s *Server) Validate() error {
-	if err := checkCSRFCookie(s.CSRFCookie); err != nil {
-		return err
-	}
-	return checkPrefix(s.Prefix)
-}
+// Validate checks the prefix.
+func (s *Server) Validate() error { return checkPrefix(s.Prefix) }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

@@ -233,13 +233,13 @@ func sendToSignIn(w http.ResponseWriter, to string) error {
 	return nil
 }
 
-// checkCSRFCookie tells whether a cookie may have that name; the empty one stands for the default.
-func checkCSRFCookie(name string) error {
+// checkXSRFCookie tells whether a cookie may have that name; the empty one stands for the default.
+func checkXSRFCookie(name string) error {
 	if name == "" {
 		return nil
 	}
 	if !isToken(name) {
-		return fmt.Errorf("%q is no name for a cookie", name)
+		return fmt.Errorf("%q is no name of a cookie", name)
 	}
 	if slices.Contains(sessionCookies, name) || strings.HasPrefix(name, "__") {
 		return fmt.Errorf("the cookie cannot have the name %q: scripts read it, and it is no session", name)

@@ -57,6 +57,9 @@ func (c *Issuer) validate(name string) error {
 	if err := c.Purge.validate(); err != nil {
 		return fmt.Errorf("purge: %w", err)
 	}
+	if err := checkXSRFCookie(c.XSRFCookie); err != nil {
+		return fmt.Errorf("xsrf_cookie: %w", err)
+	}
 	for i := range c.Clients {
 		if err := c.Clients[i].checkSecret(); err != nil {
 			return fmt.Errorf("client %q: %w", c.Clients[i].ID, err)

@@ -474,7 +474,7 @@ func TestOpenRedirectThroughSignIn(t *testing.T) {
 
 // TestCookieAgainstForgeryIsSetWhenItIsMissing loses the cookie, or has an old one, under a name of the site's own.
 func TestCookieAgainstForgeryIsSetWhenItIsMissing(t *testing.T) {
-	s := startSessions(t, strings.Replace(sessionSite, "prefix /id", "prefix /id\n\t\tcsrf_cookie ORDERS-XSRF", 1), "")
+	s := startSessions(t, strings.Replace(sessionSite, "passport {", "passport {\n\t\txsrf_cookie ORDERS-XSRF", 1), "")
 	cookie, token := s.Cookie("passport_session"), s.Cookie("ORDERS-XSRF")
 	if token == "" || s.Cookie("XSRF-TOKEN") != "" {
 		t.Fatal("the cookie has another name")
