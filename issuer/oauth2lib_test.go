@@ -3,6 +3,7 @@ package issuer
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/go-oauth2/oauth2/v4"
 	oauth2errors "github.com/go-oauth2/oauth2/v4/errors"
@@ -44,18 +45,51 @@ func TestManager(t *testing.T) {
 	if _, err := m.LoadAccessToken(ctx, token); err != oauth2errors.ErrInvalidAccessToken { //nolint:errorlint // as above
 		t.Errorf("revoked token: %v", err)
 	}
-	refresh := store.NewSecret(store.RefreshToken)
-	for what, err := range map[string]error{
-		"load":    second(m.LoadRefreshToken(ctx, refresh)),
-		"refresh": second(m.RefreshAccessToken(ctx, &oauth2.TokenGenerateRequest{Refresh: refresh})),
-		"code":    second(m.GenerateAuthToken(ctx, oauth2.Code, &oauth2.TokenGenerateRequest{})),
-	} {
+	if _, err := m.RefreshAccessToken(ctx, &oauth2.TokenGenerateRequest{Refresh: "x"}); err == nil {
+		t.Error("who has not proven to be a client refreshes")
+	}
+}
+
+// TestManagerOfPeople goes through what the library may ask about codes and refresh tokens.
+func TestManagerOfPeople(t *testing.T) {
+	h, ann := newPeopledHouse(t)
+	ctx := t.Context()
+	m := manager{h.issuer}
+	for name, test := range map[string]struct {
+		kind   oauth2.ResponseType
+		method oauth2.CodeChallengeMethod
+	}{"implicit": {oauth2.Token, oauth2.CodeChallengeS256}, "plain": {oauth2.Code, oauth2.CodeChallengePlain}} {
+		_, err := m.GenerateAuthToken(ctx, test.kind, &oauth2.TokenGenerateRequest{
+			ClientID: "app", UserID: ann.ID, RedirectURI: testRedirect, CodeChallengeMethod: test.method,
+		})
 		if err == nil {
-			t.Errorf("%s: works", what)
+			t.Errorf("%s: works", name)
 		}
 	}
-	if err := m.RemoveRefreshToken(ctx, refresh); err != nil {
-		t.Error(err)
+	made, err := m.GenerateAuthToken(ctx, oauth2.Code, &oauth2.TokenGenerateRequest{
+		ClientID: "app", UserID: ann.ID, RedirectURI: testRedirect, Scope: "read", CodeChallenge: s256(testVerifier),
+		CodeChallengeMethod: oauth2.CodeChallengeS256,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := h.gives(h.askByCode("app", made.GetCode()))
+	info, err := m.LoadRefreshToken(ctx, g.refresh)
+	if err != nil || info.GetClientID() != "app" || info.GetUserID() != ann.ID || info.GetScope() != "read" ||
+		info.GetRefreshExpiresIn() != 30*24*time.Hour {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if err := m.RemoveRefreshToken(ctx, g.refresh); err != nil || h.good(g.access) {
+		t.Errorf("removed: %v", err)
+	}
+	for name, token := range map[string]string{"removed": g.refresh, "unknown": store.NewSecret(store.RefreshToken)} {
+		_, err := m.LoadRefreshToken(ctx, token)
+		if err != oauth2errors.ErrInvalidRefreshToken { //nolint:errorlint // so does the library
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := m.RemoveRefreshToken(ctx, token); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ func TestPersonalAccessToken(t *testing.T) {
 	if !h.good(secret) {
 		t.Error("it is not good")
 	}
+	h.pass(10 * time.Millisecond) // IDs sort by time
 	short, _, err := h.issuer.CreatePersonalToken(ctx, ann.ID, "short", nil, time.Minute)
 	if err != nil {
 		t.Fatal(err)
