@@ -64,10 +64,10 @@ func TestGuessingPasswordsAtTheTokenEndpoint(t *testing.T) {
 	for n := range 20 {
 		res := h.do(h.askByPassword("site", "ben", "wrong"))
 		o := object(t, res)
-		if n < 5 && (res.StatusCode != 400 || o["error"] != "invalid_grant") {
+		if n < 5 && (res.StatusCode != http.StatusBadRequest || o["error"] != "invalid_grant") {
 			t.Errorf("guess %d: %d %v", n, res.StatusCode, o)
 		}
-		if n == 19 && (res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || o["error"] == nil) {
+		if n == 19 && (res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || o["error"] == nil) {
 			t.Errorf("guess %d: %d %v %v", n, res.StatusCode, res.Header, o)
 		}
 	}

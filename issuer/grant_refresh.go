@@ -8,10 +8,10 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// refreshToken is a refresh token for new tokens (RFC 6749 §6). Each use gives a new one in its place; all that come from
-// one grant are a family. One that has been replaced gives the same successor again for a while, for an answer may be
-// lost and a browser has two tabs; its use after that means that somebody else has it too, and the family dies (RFC 9700
-// §4.14.2).
+// refreshToken is a refresh token for new tokens (RFC 6749 §6). Each use gives a new one in its place; all that come
+// from one grant are a family. One that has been replaced gives the same successor again for a while, for an answer may
+// be lost and a browser has two tabs; its use after that means that somebody else has it too, and the family dies (RFC
+// 9700 §4.14.2).
 var refreshToken = &grant{
 	name:  "refresh_token",
 	wire:  "refresh_token",
@@ -135,8 +135,8 @@ func (s *scopes) refreshed(c *store.Client, u *store.User, granted, asked []stri
 	return given, nil
 }
 
-// revokeRefreshToken revokes the family of a refresh token that the client has (empty: whoever has it), whichever of the
-// family it is (RFC 7009 §2.1). It is no error when there is none.
+// revokeRefreshToken revokes the family of a refresh token that the client has (empty: whoever has it), whichever of
+// the family it is (RFC 7009 §2.1). It is no error when there is none.
 func (i *Issuer) revokeRefreshToken(ctx context.Context, clientID, token string) error {
 	var revoked *store.Family
 	err := i.db.Update(ctx, func(r *store.Records) error {

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,7 @@ func (h *house) revokes(client, token, hint string) {
 	h.t.Helper()
 	r := h.ask(client, "", "token", token, "token_type_hint", hint)
 	r.URL.Path = "/oauth/revoke"
-	if res := h.do(r); res.StatusCode != 200 {
+	if res := h.do(r); res.StatusCode != http.StatusOK {
 		h.t.Errorf("%d %v", res.StatusCode, object(h.t, res))
 	}
 }

@@ -25,12 +25,12 @@ const maxPersonalTokens = 200
 // ErrPersonalAccessOff is what [Issuer.CreatePersonalToken] answers where the configuration does without the grant.
 var ErrPersonalAccessOff = errors.New("personal access tokens are off: the issuer's grants do without personal_access")
 
-// CreatePersonalToken makes a personal access token (an API key) for a person, and tells the secret this once. Without a
-// lifetime it has the configured one, which is also the longest. The scopes are what the person may have; without any the
-// token has none, for nobody is given by default what never asks again.
-func (i *Issuer) CreatePersonalToken(ctx context.Context, userID, name string, scopes []string, lifetime time.Duration) (
-	secret string, t *store.Token, err error,
-) {
+// CreatePersonalToken makes a personal access token (an API key) for a person, and tells the secret this once. Without
+// a lifetime it has the configured one, which is also the longest. The scopes are what the person may have; without any
+// the token has none, for nobody is given by default what never asks again.
+func (i *Issuer) CreatePersonalToken(
+	ctx context.Context, userID, name string, scopes []string, lifetime time.Duration,
+) (secret string, t *store.Token, err error) {
 	if !i.on(personalAccess) {
 		return "", nil, ErrPersonalAccessOff
 	}

@@ -101,7 +101,8 @@ func timeAt(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// refreshToken is one refresh token of a family, found by its hash. It never changes: what became of it the family knows.
+// refreshToken is one refresh token of a family, found by its hash. It never changes: the family knows what became of
+// it.
 type refreshToken struct {
 	FamilyID  string `json:"family_id"`
 	ExpiresAt int64  `json:"expires_at"` // nanoseconds since 1970

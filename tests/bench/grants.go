@@ -76,8 +76,8 @@ func (s *suite) grants(ctx context.Context) ([]*row, error) {
 	return g.rows, s.profile(ctx, &g)
 }
 
-// fill puts people, codes and refresh tokens into the store of a gateway. Each refresh token has been refreshed once, as
-// nearly all have in life.
+// fill puts people, codes and refresh tokens into the store of a gateway. Each refresh token has been refreshed once,
+// as nearly all have in life.
 func (k *stock) fill(ctx context.Context, g *gateway, db *store.DB) error {
 	people := make([]string, grantsUsers)
 	sum := sha256.Sum256([]byte(verifier))
