@@ -14,6 +14,7 @@ var passwordGrant = &grant{
 	wire:        "password",
 	anyScope:    true,
 	refreshable: true,
+	discouraged: "applications see passwords, and people get used to typing them anywhere: use authorization_code",
 	issue:       (*Issuer).issueForPassword,
 }
 

@@ -2,7 +2,12 @@ package issuer
 
 import (
 	"net/http"
+	"slices"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -72,4 +77,23 @@ func TestGuessingPasswordsAtTheTokenEndpoint(t *testing.T) {
 		}
 	}
 	h.fault(h.askByPassword("site", "ben", bensPassword), 429, "too_many_attempts")
+}
+
+// TestDiscouragedGrantsAreLogged, and no others.
+func TestDiscouragedGrantsAreLogged(t *testing.T) {
+	for _, test := range []struct{ grants, want []string }{
+		{KnownGrants(), []string{"password", "implicit"}}, {DefaultGrants(), nil}, {nil, nil},
+	} {
+		core, logs := observer.New(zapcore.WarnLevel)
+		newHouse(t, func(c *Config) { c.Grants, c.Logger = test.grants, zap.New(core) })
+		var got []string
+		for _, entry := range logs.All() {
+			if name, ok := entry.ContextMap()["grant"].(string); ok {
+				got = append(got, name)
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%v: %v", test.grants, got)
+		}
+	}
 }

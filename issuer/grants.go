@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -14,10 +16,11 @@ type grant struct {
 	name string // in the configuration and in a client's list
 	wire string // the parameter `grant_type`
 
-	confidential bool // only for clients that can keep a secret
-	anyScope     bool // can give [AnyScope], as in Laravel Passport
-	refreshable  bool // gives a refresh token to clients that may use one
-	beside       bool // go-oauth2 does not know it: its request does not go through the library
+	confidential bool   // only for clients that can keep a secret
+	anyScope     bool   // can give [AnyScope], as in Laravel Passport
+	refreshable  bool   // gives a refresh token to clients that may use one
+	discouraged  string // why it is better left off; empty: it is not
+	beside       bool   // go-oauth2 does not know it: its request does not go through the library
 
 	// issue does the grant's one Update. Its errors are [*Error], [errClientChanged], or what the store answers. It is
 	// nil of a grant that gives nothing at the token endpoint.
@@ -51,8 +54,13 @@ func (i *Issuer) setGrants(names []string) error {
 		}
 	}
 	for _, g := range existing {
-		if slices.Contains(i.config.Grants, g.name) {
-			i.grants = append(i.grants, g)
+		if !slices.Contains(i.config.Grants, g.name) {
+			continue
+		}
+		i.grants = append(i.grants, g)
+		if g.discouraged != "" {
+			i.log.Warn("a grant is on that OAuth's security best practice (RFC 9700) advises against",
+				zap.String("grant", g.name), zap.String("why", g.discouraged))
 		}
 	}
 	return nil
