@@ -68,7 +68,7 @@ const (
 func tokenViewOf(ctx context.Context, i *running, t store.Token) (tokenView, error) {
 	v := tokenView{
 		ID: t.ID, KeyID: t.KeyID, ClientID: t.ClientID, Subject: t.UserID, Issuer: t.Issuer, Name: t.Name,
-		Scope: strings.Join(t.Scopes, " "),
+		Scope:    strings.Join(t.Scopes, " "),
 		Audience: t.Audience, IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
 	}
 	if v.Subject == "" {
