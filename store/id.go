@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// NewID returns a UUID of version 7 (RFC 9562 §5.7) for now: 36 characters that sort by time to the millisecond,
-// with 74 random bits behind it. It names clients, tokens and users; it is no secret.
+// NewID returns a UUID of version 7 (RFC 9562 §5.7) for now: 36 characters that sort by time, to a 4096th of a
+// millisecond (§6.2, method 3), with 62 random bits behind it. It names clients, tokens and users; it is no secret.
 func NewID(now time.Time) string {
 	var id [16]byte
-	if _, err := rand.Read(id[6:]); err != nil {
+	if _, err := rand.Read(id[8:]); err != nil {
 		panic(err) // crypto/rand.Read never fails since Go 1.24
 	}
 	ms := uint64(now.UnixMilli())
 	binary.BigEndian.PutUint16(id[0:], uint16(ms>>32))
 	binary.BigEndian.PutUint32(id[2:], uint32(ms))
-	id[6] = id[6]&0x0f | 0x70
+	fraction := uint16(now.Nanosecond() % int(time.Millisecond) * 4096 / int(time.Millisecond))
+	binary.BigEndian.PutUint16(id[6:], 0x7000|fraction)
 	id[8] = id[8]&0x3f | 0x80
 
 	var out [36]byte

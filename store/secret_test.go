@@ -164,8 +164,8 @@ func TestNewID(t *testing.T) {
 	shape := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	var last string
 	seen := map[string]bool{}
-	for i := range 1000 {
-		now := start.Add(time.Duration(i) * time.Millisecond)
+	for i := range 10_000 {
+		now := start.Add(time.Duration(i) * 300 * time.Nanosecond)
 		id := store.NewID(now)
 		if !shape.MatchString(id) || seen[id] || id <= last {
 			t.Fatalf("%q after %q", id, last)
