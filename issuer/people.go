@@ -135,13 +135,21 @@ func (d *Directory) find(source, external string) (profile *Profile, known bool)
 }
 
 // Knows tells whether a person is still where it comes from. It reads memory only. Of people whose source tells only
-// when they sign in, it tells whether the source is still there.
+// when they sign in, it tells whether the source is still there. Each request in the name of such a person asks it.
 func (d *Directory) Knows(u *store.User) bool {
-	if u.Source == "" {
+	switch u.Source {
+	case "":
 		return true
+	case configSource:
+		p := d.logins[u.External]
+		return p != nil && store.FoldLogin(p.Name) == u.External
 	}
-	_, known := d.find(u.Source, u.External)
-	return known
+	s := d.source(u.Source)
+	if f, ok := s.(Finder); ok {
+		found, ok := f.Find(u.External)
+		return ok && found.ID == u.External
+	}
+	return s != nil
 }
 
 // UserKnown tells whether a person is still where it comes from: an account of the issuer, a person of the
