@@ -97,7 +97,7 @@ func listTokens(r *http.Request, i *running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := i.userID(r, query.Get("user"))
+	user, err := i.userID(r.Context(), query.Get("user"))
 	if err != nil {
 		return nil, err
 	}

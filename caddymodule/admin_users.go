@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -220,13 +221,13 @@ func createToken(r *http.Request, i *running) (any, error) {
 }
 
 // userID is the ID of the person that a name or an ID means; empty for none.
-func (i *running) userID(r *http.Request, nameOrID string) (string, error) {
+func (r *running) userID(ctx context.Context, nameOrID string) (string, error) {
 	if nameOrID == "" {
 		return "", nil
 	}
 	if _, isID := store.IDTime(nameOrID); isID {
 		return nameOrID, nil // also of a person who is gone
 	}
-	u, err := i.issuer.User(r.Context(), nameOrID)
+	u, err := r.issuer.User(ctx, nameOrID)
 	return u.ID, err
 }

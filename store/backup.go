@@ -111,12 +111,12 @@ func (w *backupWriter) record(kind, id string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	line := append(w.line[:0], `{"kind":"`...)
-	line = append(append(line, kind...), `","id":`...)
-	line = append(append(line, encoded...), `,"record":`...)
-	line = append(append(line, value...), "}\n"...)
-	w.line, w.records = line, w.records+1
-	return w.write(line)
+	w.line = append(w.line[:0], `{"kind":"`...)
+	w.line = append(append(w.line, kind...), `","id":`...)
+	w.line = append(append(w.line, encoded...), `,"record":`...)
+	w.line = append(append(w.line, value...), "}\n"...)
+	w.records++
+	return w.write(w.line)
 }
 
 func (w *backupWriter) write(line []byte) error {

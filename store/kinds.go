@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -128,7 +129,7 @@ func (r *Records) restoreFamily(id string, kept *keptFamily) error {
 func (r *Records) raw(k *kind, after []byte, fn func(key []byte, id string, value []byte) error) error {
 	prefix := r.list(k.name)
 	if after != nil {
-		after = append(after[:len(after):len(after)], 0)
+		after = append(slices.Clip(after), 0)
 	}
 	return r.tx.Scan(prefix, after, func(key, value []byte) error {
 		id := string(key[len(prefix):])

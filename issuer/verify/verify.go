@@ -1,8 +1,8 @@
 // Package verify answers the question of the gateway: is this token good, now, here?
 //
-// Begin at [Verifier]. Its Verify says who a token is: an [Identity]; its Session says so of a browser's cookie. A token
-// that was found good is remembered, so that the next request with it costs a hash and a few comparisons; whether it
-// has expired or been revoked is asked each time. What a route demands is the route's to check, each time, by the
+// Begin at [Verifier]. Its Verify says who a token is: an [Identity]; its Session says so of a browser's cookie. What
+// was found good is remembered, so that the next request with it costs a hash and a few comparisons; whether it has
+// expired or been revoked is asked each time. What a route demands is the route's to check, each time, by the
 // methods of the identity: it is remembered nowhere. Its Watch ends requests that would outlive their token.
 package verify
 

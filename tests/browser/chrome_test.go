@@ -159,11 +159,6 @@ func (c *chrome) types(label, text string) {
 		chromedp.Clear(labelled(label)), chromedp.SendKeys(labelled(label), text))
 }
 
-func (c *chrome) ticks(label string) {
-	c.Helper()
-	c.run("ticking "+label, chromedp.Click(labelled(label)))
-}
-
 // presses clicks the button of that name, the first of them.
 func (c *chrome) presses(name string) {
 	c.Helper()

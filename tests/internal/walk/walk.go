@@ -53,7 +53,8 @@ func Blocks(t testing.TB, file string) []Block {
 }
 
 // Run runs the commands of the blocks "console" of a file in their order, in one shell, in the folder of a gateway.
-// What a command prints must be what the file shows. There, "…" is any text within a line, and alone on a line any lines.
+// What a command prints must be what the file shows. There, "…" is any text within a line, and alone on a line any
+// lines.
 //
 // ours has pairs of texts: what stands in the file, and what it is in this run. The variables are added to the shell's.
 func Run(t testing.TB, g *gateway.Gateway, file string, ours []string, env ...string) {
