@@ -238,10 +238,11 @@ func (a *Auth) pass(
 	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler,
 	v *visit, open *running, id *verify.Identity,
 ) error {
-	watched := v.identity == id // by a passport_auth before this one
+	introduced := v.identity == id // by a passport_auth before this one
 	a.keepToken(r, v)
 	v.introduce(r.Header, id)
-	if !watched && id.Session() {
+	if !introduced && id.Session() {
+		w.Header().Add("Vary", "Cookie, Authorization") // or a cache in front gives one person's answer to another
 		open.giveToken(w, r, v, id)
 	}
 	if len(a.upstream) > 0 {
@@ -257,13 +258,16 @@ func (a *Auth) pass(
 		return a.refuse(w, refused)
 	}
 	switch {
-	case watched:
+	case v.watching == id:
 		return next.ServeHTTP(w, r)
 	case a.ReportOnly:
 		return a.passWatched(w, r, next, v, open, id)
 	}
 	ctx, release := watch(r.Context(), open, id)
 	defer release()
+	around := v.watching
+	v.watching = id
+	defer func() { v.watching = around }()
 	cw := &v.writer
 	if cw.ctx != nil { // another passport_auth, for another identity, uses it
 		cw = new(cutWriter)

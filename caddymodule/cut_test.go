@@ -121,6 +121,31 @@ func TestCutsEventStream(t *testing.T) {
 	}
 }
 
+// TestCutsEventStreamBehindReportOnly: a passport_auth around that only reports cuts nothing, and must not keep the one
+// within from doing so.
+func TestCutsEventStreamBehindReportOnly(t *testing.T) {
+	everyEnding(t, `
+		passport_auth {
+			report_only
+		}
+		passport_auth
+		reverse_proxy {$UPSTREAM}`,
+		func(t *testing.T, h *house, token string, end func()) {
+			s := newStream()
+			h.upstream.handler = s.ServeHTTP
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.addr+"/events", nil)
+			req.Header.Set("Authorization", bearer(token))
+			resp, err := h.http.Do(req)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%v %v", resp, err)
+			}
+			defer resp.Body.Close()
+			s.send(t, "data: 1\n\n")
+			end()
+			over(t, s.gone)
+		})
+}
+
 // TestCutsStreamOverHTTP2 is what gRPC is made of: HTTP/2 on both sides, and both directions at once.
 func TestCutsStreamOverHTTP2(t *testing.T) {
 	everyEnding(t, `

@@ -48,6 +48,9 @@ type visit struct {
 	// is nobody, whatever its token says.
 	identity *verify.Identity
 
+	// watching is whose end cuts the request, by a passport_auth around this one; nil: nobody's.
+	watching *verify.Identity
+
 	values     [5]string // of the identity's header fields, which need slices
 	credential [1]string // that the upstream knows, likewise
 	exitsOf    [2]caddyhttp.Handler

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,8 +105,15 @@ func (e *endpoints) storeOwnClient(r *http.Request, c *apiCaller, fields apiFiel
 // changeOwnClient answers PUT /clients/{id}.
 func (e *endpoints) changeOwnClient(r *http.Request, c *apiCaller, fields apiFields) (int, any, error) {
 	id := r.PathValue("id")
-	if _, err := e.ownClient(r.Context(), c.user.ID, id); err != nil {
+	own, err := e.ownClient(r.Context(), c.user.ID, id)
+	if err != nil {
 		return 0, nil, err
+	}
+	// Who may say where a client's answers go may have all that people give to the client.
+	known := e.scopes.load()
+	refused := func(name string) bool { return !c.mayGive(known, name) }
+	if c.within != nil && (len(own.Scopes) == 0 || slices.ContainsFunc(own.Scopes, refused)) {
+		return 0, nil, errAPIScope
 	}
 	n, err := ownClientOf(fields)
 	if err != nil {

@@ -79,6 +79,15 @@ func (i *Issuer) giveAll(ctx context.Context, g gift) (*issued, error) {
 	return given, nil
 }
 
+// connected answers [errPersonGone] where the person has taken back, since that time, all that the client has.
+func connected(r *store.Records, userID, clientID string, given time.Time) error {
+	at, err := r.Disconnected(userID, clientID)
+	if err == nil && !given.After(at) {
+		return errPersonGone
+	}
+	return err
+}
+
 // holder is the person in whose name something was given at that time, or [errPersonGone] when it does not stand any
 // more: the person is disabled, gone, or has ended it.
 func (i *Issuer) holder(ctx context.Context, r *store.Records, id string, given time.Time) (*store.User, error) {

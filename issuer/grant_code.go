@@ -57,8 +57,11 @@ func (i *Issuer) redeemCode(ctx context.Context, req *tokenRequest) (*issued, er
 			replayed = c
 			return revokeGiven(r, c) // what is answered is a fault, but this is to be kept
 		}
-		if !c.ExpiresAt.After(r.Now()) {
+		if !c.ExpiresAt.After(r.Now()) || !c.IssuedAt.After(req.client.TokensNotBefore) {
 			return errCode
+		}
+		if err := connected(r, c.UserID, c.ClientID, c.IssuedAt); err != nil {
+			return err
 		}
 		m := req.mandate()
 		m.authenticatedAt = c.AuthenticatedAt

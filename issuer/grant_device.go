@@ -50,6 +50,9 @@ func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issu
 		if d.ClientID != req.client.ID || d.Issuer != req.issuer {
 			return errDeviceCode
 		}
+		if !d.CreatedAt.After(req.client.TokensNotBefore) {
+			return errDeviceExpired
+		}
 		switch d.State {
 		case store.DeviceApproved:
 			g, err = i.redeemDevice(ctx, r, req, hash, d)
@@ -73,9 +76,12 @@ func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issu
 func (i *Issuer) redeemDevice(ctx context.Context, r *store.Records, req *tokenRequest, hash string,
 	d *store.DeviceAuthorization,
 ) (gift, error) {
+	err := connected(r, d.UserID, d.ClientID, d.AnsweredAt)
+	if err != nil {
+		return gift{}, err
+	}
 	m := req.mandate()
 	m.authenticatedAt = d.AuthenticatedAt
-	var err error
 	if m.user, err = i.holder(ctx, r, d.UserID, d.AnsweredAt); err != nil {
 		return gift{}, err
 	}

@@ -81,8 +81,9 @@ func (i *Issuer) rotate(ctx context.Context, r *store.Records, req *tokenRequest
 		return done, err
 	}
 	// RFC 6749 §6: it is the client's that it was given to, and nobody else can so much as end it.
+	// What was given to a client before it was disabled stays ended when it is enabled again.
 	if f.ClientID != req.client.ID || f.Issuer != req.issuer || !f.RevokedAt.IsZero() ||
-		f.ExpiresAt.Sub(r.Now()) < time.Second {
+		!f.CreatedAt.After(req.client.TokensNotBefore) || f.ExpiresAt.Sub(r.Now()) < time.Second {
 		return done, errRefreshToken
 	}
 	m := req.mandate()

@@ -91,6 +91,15 @@ func (h *house) ask(client, grantType string, pairs ...string) *http.Request {
 	return request("/oauth/token", form, "Authorization", basic(client, testSecret))
 }
 
+// askPublic is a request of a public client that the configuration does not know.
+func (h *house) askPublic(client string, pairs ...string) *http.Request {
+	form := url.Values{"client_id": {client}}
+	for i := 0; i < len(pairs); i += 2 {
+		form.Set(pairs[i], pairs[i+1])
+	}
+	return request("/oauth/token", form)
+}
+
 func (h *house) askByCode(client, code string) *http.Request {
 	return h.ask(client, "authorization_code", "code", code, "redirect_uri", testRedirect, "code_verifier", testVerifier)
 }

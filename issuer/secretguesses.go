@@ -23,8 +23,14 @@ const (
 	keepSecretGuesses = 24 * time.Hour
 )
 
-// subject is what a guess counts for.
-func (c *credentials) subject() string { return c.id + "\x00" + addressSubject(c.from) }
+// subject is what a guess counts for. It is bounded: what can be no client's ID counts as one.
+func (c *credentials) subject() string {
+	id := c.id
+	if !isClientID(id) {
+		id = unknownID
+	}
+	return id + "\x00" + addressSubject(c.from)
+}
 
 // wait is how long the client has to wait before its secret is looked at.
 func (g *secretGuesses) wait(c *credentials, now time.Time) time.Duration {

@@ -255,7 +255,12 @@ func (a *attempt) admit(r *store.Records, found *admission) (*store.User, error)
 
 // forget makes an end of the waiting for who has signed in, by name or email, and remembers the address.
 func (a *attempt) forget(r *store.Records, u *store.User) error {
-	for _, login := range []string{a.folded, store.FoldLogin(u.Name), store.FoldLogin(u.Email)} {
+	logins := []string{a.folded, store.FoldLogin(u.Name)}
+	if u.Source == "" || u.Source == configSource {
+		// What another source says of an email nobody has proven, and it is no login: it may be somebody else's.
+		logins = append(logins, store.FoldLogin(u.Email))
+	}
+	for _, login := range logins {
 		if err := r.ForgetGuesses(guessLogin, login); err != nil {
 			return err
 		}

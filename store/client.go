@@ -105,7 +105,8 @@ func (r *Records) DeleteClient(id string) error {
 	if err := r.revoke(Revocation{Kind: RevokedClient, ID: id}); err != nil {
 		return err
 	}
-	return r.deleteAll([][]byte{r.key(kindClient, id), r.key(kindClientByUser, c.UserID, id)})
+	gone := [][]byte{r.key(kindClient, id), r.key(kindClientByUser, c.UserID, id)}
+	return errors.Join(r.putGone(kindClient, id), r.deleteAll(gone))
 }
 
 // Clients calls fn with every client, sorted by ID, after the one named (empty: from the first). [ErrStop] ends it.

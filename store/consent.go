@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Consent is what a person has allowed a client.
 type Consent struct {
@@ -53,7 +56,23 @@ func (r *Records) Disconnect(userID, clientID string) error {
 			return err
 		}
 	}
+	if err := r.put(r.key(kindDisconnected, userID, clientID), r.now, r.now.Add(rememberDisconnected)); err != nil {
+		return err
+	}
 	return r.tx.Delete(r.key(kindConsent, userID, clientID))
+}
+
+// rememberDisconnected is longer than a code, or the code of a device, is good.
+const rememberDisconnected = 24 * time.Hour
+
+// Disconnected is when a person has last disconnected a client: codes and devices that were approved until then, and
+// have not been redeemed, are good for nothing. It is the zero time when that is a day ago, or never was.
+func (r *Records) Disconnected(userID, clientID string) (at time.Time, err error) {
+	err = r.get(r.key(kindDisconnected, userID, clientID), &at)
+	if errors.Is(err, ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return at, err
 }
 
 // AuthorizationRequest is a request at the authorization endpoint that waits for a person's answer.

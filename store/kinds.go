@@ -64,6 +64,7 @@ var kinds = []kind{
 	{name: kindCode, given: true, put: putKind(func(r *Records, id string, c *Code) error {
 		return r.unlessOver(c.ExpiresAt.Add(rememberCode), func() error { return r.PutCode(id, c) })
 	})},
+	{name: kindGone, given: true, put: putKind((*Records).restoreGone)},
 	{name: kindRevocation, given: true, put: putKind(func(r *Records, id string, v *Revocation) error {
 		return r.unlessOver(v.Until, func() error { return r.put(r.key(kindRevocation, id), v, v.Until) })
 	})},

@@ -40,6 +40,8 @@ const (
 	kindSession        = "session"
 	kindSessionByUser  = "session-user"
 	kindConsent        = "consent"
+	kindDisconnected   = "disconnected"
+	kindGone           = "gone"
 	kindRequest        = "request"
 	kindCode           = "code"
 	kindFamily         = "family"

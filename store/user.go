@@ -197,7 +197,7 @@ func (r *Records) DeleteUser(id string) error {
 	if err != nil {
 		return err
 	}
-	return r.deleteAll(gone)
+	return errors.Join(r.putGone(kindUser, id), r.deleteAll(gone))
 }
 
 func (r *Records) deleteAll(keys [][]byte) error {

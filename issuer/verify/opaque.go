@@ -133,6 +133,7 @@ func (o *own) personal(ctx context.Context, token, issuer string, now time.Time)
 	if len(audience) == 0 {
 		audience = []string{issuer} // it is good wherever its issuer is
 	}
+	scopes := o.still(&who.user, t.Scopes)
 	e := &entry{Identity: Identity{
 		Issuer:    issuer,
 		Subject:   t.UserID,
@@ -141,18 +142,36 @@ func (o *own) personal(ctx context.Context, token, issuer string, now time.Time)
 		Username:  headerText(who.user.Name),
 		TokenID:   t.ID,
 		FamilyID:  t.FamilyID,
-		Scope:     strings.Join(t.Scopes, " "),
-		Scopes:    t.Scopes,
+		Scope:     strings.Join(scopes, " "),
+		Scopes:    scopes,
 		Audience:  audience,
 		IssuedAt:  t.IssuedAt,
 		ExpiresAt: t.ExpiresAt,
-		all:       slices.Contains(t.Scopes, everyScope),
+		all:       slices.Contains(scopes, everyScope),
 		opaque:    &opaque{name: t.ID, every: recordUse},
 	}}
 	if !t.LastUsedAt.IsZero() {
 		e.opaque.used.Store(t.LastUsedAt.UnixNano())
 	}
 	return e, o.settle(e, who, generation)
+}
+
+// still is what of the scopes that a personal access token was made with its person may have today. Where `*` is not
+// the person's any more, all that is stands in its place.
+func (o *own) still(u *store.User, granted []string) []string {
+	may := o.scopes(u)
+	var left []string
+	for _, name := range granted {
+		switch {
+		case name == everyScope && u.Limited && slices.Contains(u.Scopes, everyScope):
+			left = append(left, name)
+		case name == everyScope:
+			left = append(left, may...)
+		case slices.Contains(may, name):
+			left = append(left, name)
+		}
+	}
+	return left
 }
 
 // settle finishes an entry that was made of records, and tells whether they are still good.

@@ -132,7 +132,9 @@ func (o *own) again(ctx context.Context, e *entry, now time.Time) error {
 			e.revoked.Store(true)
 			return e.because(ErrRevoked)
 		}
-		if e.opaque != nil && o.revocations.UserChanged(e.UserID, time.Unix(0, e.read.Load())) {
+		// A change is dated by the beginning of its transaction, by the clock of its node: look again rather than miss it.
+		read := time.Unix(0, e.read.Load()).Add(-maxAhead)
+		if e.opaque != nil && o.revocations.UserChanged(e.UserID, read) {
 			return errAgain
 		}
 		e.generation.Store(generation)

@@ -53,7 +53,7 @@ func (h *house) changeUser(id string, change func(*store.User)) {
 
 func TestPersonalTokenTellsWhoItIs(t *testing.T) {
 	h := newHouse(t, fixedKey(t))
-	u := h.person(func(u *store.User) { u.Name = "Ada" })
+	u := h.person(func(u *store.User) { u.Name, u.Limited, u.Scopes = "Ada", true, []string{"read", "write", "other"} })
 	secret, record := h.personalToken(u.ID)
 	for _, when := range []string{"first", "remembered"} {
 		id, err := h.verify(secret)
@@ -460,5 +460,26 @@ func TestManyUsesAreWrittenInBatches(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPersonalTokenOfSomebodyWhoMayHaveLess: what was taken from the person is taken from the token, `*` included.
+func TestPersonalTokenOfSomebodyWhoMayHaveLess(t *testing.T) {
+	h := newHouse(t, fixedKey(t))
+	o := &h.v.own
+	for name, c := range map[string]struct {
+		has, granted, want []string
+	}{
+		"the same":             {[]string{"read", "write"}, []string{"read", "write"}, []string{"read", "write"}},
+		"less":                 {[]string{"read"}, []string{"read", "write"}, []string{"read"}},
+		"nothing":              {nil, []string{"read"}, nil},
+		"all that there is":    {[]string{"*"}, []string{"*"}, []string{"*"}},
+		"all that was there":   {[]string{"read"}, []string{"*"}, []string{"read"}},
+		"nothing of all there": {nil, []string{"*"}, nil},
+	} {
+		got := o.still(&store.User{Limited: true, Scopes: c.has}, c.granted)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }

@@ -73,6 +73,7 @@ func (v *Verifier) reread(
 	if old != nil && old.TokenID == e.TokenID {
 		if old.Scope == e.Scope && old.Username == e.Username && old.ExpiresAt.Equal(e.ExpiresAt) {
 			old.person.Store(e.person.Load())
+			old.generation.Store(e.generation.Load())
 			old.read.Store(e.read.Load())
 			return old, nil
 		}

@@ -211,7 +211,7 @@ func TestSessionHasWhatThePersonMayHaveNow(t *testing.T) {
 	h.wantSession(cookie, ErrUnavailable) // what the person may have is not known
 	h.engine.setFault(nil)
 	after := h.wantSession(cookie, nil)
-	if id, err := h.verify(personal); err != nil || id.Username != "Grace" || id.Scope != "read write" {
+	if id, err := h.verify(personal); err != nil || id.Username != "Grace" || id.Scope != "read" {
 		t.Errorf("a token of %v, %v", id, err)
 	}
 	views := h.engine.countViews()
