@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,19 @@ func TestGuessingClientSecrets(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestLongClientIDsTakeNoMemory: what is remembered of a guess does not grow with what was sent.
+func TestLongClientIDsTakeNoMemory(t *testing.T) {
+	var g secretGuesses
+	for n := range 100 {
+		g.wrong(&credentials{id: strings.Repeat("x", maxValue-n), from: home}, time.Now())
+	}
+	for subject := range g.by {
+		if len(g.by) != 1 || len(subject) > maxClientID {
+			t.Fatalf("%d guesses are remembered, one with %d bytes", len(g.by), len(subject))
 		}
 	}
 }

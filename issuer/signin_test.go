@@ -597,6 +597,26 @@ func TestImpostors(t *testing.T) {
 	}
 }
 
+// TestBorrowedEmailForgivesNoGuesses: an email that a source tells of, and nobody has proven, is no way around the limits
+// of whom it belongs to.
+func TestBorrowedEmailForgivesNoGuesses(t *testing.T) {
+	patiently(t)
+	v := newVillage()
+	v.people["mallory"] = Profile{ID: "1", Username: "mallory", Email: "ann@example.com"}
+	h := newHouse(t, withPeople(v))
+	h.account("ann", "ann@example.com")
+	for range 3 {
+		for range 4 {
+			if h.wait("ann@example.com", wrongPassword, other) > 0 {
+				return
+			}
+			h.forgetAddress(other)
+		}
+		h.wantSignIn("mallory", rightPassword, other)
+	}
+	t.Fatal("twelve guesses cost nothing")
+}
+
 // TestAFloodOfSignIns: a thousand at once, from as many addresses and for as many names. A few hash, a few wait, all
 // others are told to come again, and the memory stays where it is.
 func TestAFloodOfSignIns(t *testing.T) {
