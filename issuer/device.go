@@ -23,16 +23,7 @@ func (e *endpoints) deviceCode(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *endpoints) beginDevice(w http.ResponseWriter, r *http.Request, req *tokenRequest) ([]byte, error) {
-	if req.issuer == "" {
-		return nil, errHost
-	}
-	f, fault := readForm(w, r)
-	if fault != nil {
-		return nil, fault
-	}
-	req.form = f
-	cred, fault := readCredentials(r, f)
-	req.claims = cred.id
+	cred, fault := req.read(w, r)
 	if fault != nil {
 		return nil, fault
 	}
@@ -47,7 +38,7 @@ func (e *endpoints) beginDevice(w http.ResponseWriter, r *http.Request, req *tok
 	case !req.grant.mayUse(req.client):
 		return nil, errGrantRefused
 	}
-	asked, fault := parseScope(f.get("scope"))
+	asked, fault := parseScope(req.form.get("scope"))
 	if fault != nil {
 		return nil, fault
 	}

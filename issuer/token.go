@@ -55,16 +55,7 @@ func (e *endpoints) token(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *endpoints) redeem(w http.ResponseWriter, r *http.Request, req *tokenRequest) ([]byte, error) {
-	if req.issuer == "" {
-		return nil, errHost
-	}
-	f, fault := readForm(w, r)
-	if fault != nil {
-		return nil, fault
-	}
-	req.form = f
-	cred, fault := readCredentials(r, f)
-	req.claims = cred.id
+	cred, fault := req.read(w, r)
 	if fault != nil {
 		return nil, fault
 	}
@@ -77,6 +68,19 @@ func (e *endpoints) redeem(w http.ResponseWriter, r *http.Request, req *tokenReq
 		}
 	}
 	return nil, errUnavailable
+}
+
+// read reads the form of a request, and how its client proves itself.
+func (req *tokenRequest) read(w http.ResponseWriter, r *http.Request) (cred credentials, fault *Error) {
+	if req.issuer == "" {
+		return cred, errHost
+	}
+	if req.form, fault = readForm(w, r); fault != nil {
+		return cred, fault
+	}
+	cred, fault = readCredentials(r, req.form)
+	req.claims = cred.id
+	return cred, fault
 }
 
 // attempt authenticates the client, decides on the grant, and lets that do its one Update.
