@@ -3,18 +3,16 @@ package mcp
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
+	"github.com/oauth2-passport/caddy-passport/tests/internal/npm"
 )
 
 const secret = "the secret of the client, 40 characters long"
@@ -44,44 +42,6 @@ http://127.0.0.1:{$PORT} {
 	reverse_proxy {$UPSTREAM}
 }
 `
-
-// install puts the packages and the scripts of this folder into .cache, and returns where.
-func install(t *testing.T) string {
-	t.Helper()
-	lock, err := os.ReadFile("package-lock.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(lock)
-	dir := filepath.Join(gateway.Root(t), ".cache", "mcp-"+hex.EncodeToString(sum[:8]))
-	done := filepath.Join(dir, "installed")
-	_, err = os.Stat(done)
-	installed := err == nil
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"package.json", "package-lock.json", "server.mjs", "client.mjs", "person.mjs"} {
-		text, err := os.ReadFile(name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if installed {
-		return dir
-	}
-	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v (Debian has it in the packages nodejs and npm)\n%s", err, out)
-	}
-	if err := os.WriteFile(done, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // serve runs the SDK's server, until the end of the test, and returns its host and port.
 func serve(t *testing.T, dir string) string {
@@ -122,7 +82,7 @@ func inOrder(t *testing.T, requests []string, steps ...string) {
 // TestTypeScriptSDK sends the client of the SDK, which knows its ID and secret and the URL of an MCP server, from the
 // 401 through both metadata documents to the call of a tool of the SDK's server behind the gateway.
 func TestTypeScriptSDK(t *testing.T) {
-	dir := install(t)
+	dir := npm.Install(t, "mcp", "server.mjs", "client.mjs", "person.mjs")
 	g := gateway.Start(t, caddyfile, "UPSTREAM="+serve(t, dir), "AGENT_SECRET="+secret)
 	client := exec.CommandContext(t.Context(), "node", "client.mjs")
 	client.Dir, client.Stderr = dir, t.Output()
@@ -154,7 +114,7 @@ func TestTypeScriptSDK(t *testing.T) {
 // TestTypeScriptSDKForAPerson is the same for a person, who signs in and allows the client, and for whom it gets a new
 // token later by itself.
 func TestTypeScriptSDKForAPerson(t *testing.T) {
-	dir := install(t)
+	dir := npm.Install(t, "mcp", "server.mjs", "client.mjs", "person.mjs")
 	g := gateway.Start(t, caddyfile, "UPSTREAM="+serve(t, dir), "AGENT_SECRET="+secret)
 	made, faults, code := g.Caddy("passport", "user", "create", "ada", "--json")
 	var ada struct {

@@ -13,7 +13,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -37,6 +36,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
+	"github.com/oauth2-passport/caddy-passport/tests/internal/npm"
 )
 
 const (
@@ -70,47 +70,6 @@ http://127.0.0.1:{$PORT} {
 	reverse_proxy {$UPSTREAM}
 }
 `
-
-// install puts the packages of this folder into .cache, and returns where.
-func install(t *testing.T) string {
-	t.Helper()
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%v (Debian has them in the packages nodejs and npm; it takes Node 20 or newer)", err)
-		}
-	}
-	lock, err := os.ReadFile("package-lock.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(lock)
-	dir := filepath.Join(gateway.Root(t), ".cache", "oidc-"+hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"package.json", "package-lock.json", "issuer.mjs"} {
-		text, err := os.ReadFile(name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	done := filepath.Join(dir, "installed")
-	if _, err := os.Stat(done); err == nil {
-		return dir
-	}
-	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v (it takes a registry of npm's packages)\n%s", err, out)
-	}
-	if err := os.WriteFile(done, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // key is a key of the issuer.
 type key struct {
@@ -213,7 +172,7 @@ func newIssuer(t *testing.T) *issuer {
 	t.Helper()
 	port := gateway.FreePorts(t, 1)[0]
 	i := &issuer{
-		t: t, dir: install(t), keys: filepath.Join(t.TempDir(), "keys.json"), port: port,
+		t: t, dir: npm.Install(t, "oidc", "issuer.mjs"), keys: filepath.Join(t.TempDir(), "keys.json"), port: port,
 		url: "http://127.0.0.1:" + port,
 	}
 	t.Cleanup(i.stop)
