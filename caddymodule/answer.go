@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"strings"
@@ -18,8 +19,8 @@ func hideAnswer(w http.ResponseWriter) {
 	if end < 0 || !isSent(w) {
 		return
 	}
-	// HTTP/3 sends the header fields no earlier than it has to.
-	if err := http.NewResponseController(w).Flush(); err != nil {
+	// HTTP/3 sends the header fields no earlier than it has to. A client that is gone gets none, whatever they say now.
+	if err := http.NewResponseController(w).Flush(); errors.Is(err, http.ErrNotSupported) {
 		return
 	}
 	h.Set("Location", location[:end+1]+"REDACTED")

@@ -45,7 +45,9 @@ func TestCodesInTheAccessLog(t *testing.T) {
 	} {
 		for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
 			t.Run(test.name+" "+protocol, func(t *testing.T) {
+				done := make(chan struct{})
 				url, client := serve(t, protocol, func(w http.ResponseWriter, _ *http.Request) {
+					defer close(done)
 					if test.around != nil {
 						w = test.around(w)
 					}
@@ -70,8 +72,25 @@ func TestCodesInTheAccessLog(t *testing.T) {
 				if got := res.Header.Get("Location"); got != test.location || res.Proto != protocol {
 					t.Errorf("the browser is sent to %s by %s", got, res.Proto)
 				}
+				<-done // the client has its answer before the log is written
 			})
 		}
+	}
+}
+
+// brokenWriter is the response to a client that has gone.
+type brokenWriter struct{ http.ResponseWriter }
+
+func (brokenWriter) FlushError() error { return net.ErrClosed }
+
+// TestCodeOfAClientThatHasGone: it is not in the log either.
+func TestCodeOfAClientThatHasGone(t *testing.T) {
+	w := brokenWriter{httptest.NewRecorder()}
+	w.Header().Set("Location", "https://app.example/cb?code=secret")
+	w.WriteHeader(http.StatusSeeOther)
+	hideAnswer(w)
+	if got, want := w.Header().Get("Location"), "https://app.example/cb?REDACTED"; got != want {
+		t.Errorf("the log reads %s, want %s", got, want)
 	}
 }
 
