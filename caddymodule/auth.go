@@ -261,35 +261,9 @@ func (a *Auth) pass(
 	case v.watching == id:
 		return next.ServeHTTP(w, r)
 	case a.ReportOnly:
-		return a.passWatched(w, r, next, v, open, id)
+		return a.passToReport(w, r, next, v, open, id)
 	}
-	ctx, release := watch(r.Context(), open, id)
-	defer release()
-	around := v.watching
-	v.watching = id
-	defer func() { v.watching = around }()
-	cw := &v.writer
-	if cw.ctx != nil { // another passport_auth, for another identity, uses it
-		cw = new(cutWriter)
-	}
-	cw.ResponseWriter, cw.ctx = w, ctx
-	if r.ContentLength < 0 {
-		defer cw.cutBody()()
-	}
-	err := next.ServeHTTP(cw, r.WithContext(ctx))
-	why := cw.cut()
-	if why == nil {
-		return err
-	}
-	a.logger.Info("request cut", zap.Object("token", logged{id}), zap.String("reason", why.Description))
-	switch {
-	case !cw.begun:
-		clear(w.Header()) // of what belongs to the answer that was not sent
-		return a.refuse(w, refusedToken(why))
-	case cw.refused:
-		panic(http.ErrAbortHandler) // or what the client got would look complete
-	}
-	return err
+	return a.passWatched(w, r, next, v, open, id)
 }
 
 // keepToken keeps the token from the upstream, unless the config says otherwise.

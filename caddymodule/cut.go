@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
@@ -23,25 +24,66 @@ const cutPiece = 256 << 10
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// cutWriter is the response to a request that is watched. When the request's context ends because the token is good no
-// more, nothing passes any more: proxies end with the context, but file servers and FastCGI do not look at it.
-//
-// Except for cut, its methods belong to the goroutine that answers the request, like those of what it wraps.
-type cutWriter struct {
-	caddyhttp.ResponseWriterWrapper
-	ctx context.Context // nil: not in use
-
-	begun   bool // the header has been sent
-	refused bool // something was written after the cut
+// passWatched hands on a request for who has been found to call, and cuts it when the token is good no more.
+func (a *Auth) passWatched(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, open *running, id *verify.Identity,
+) error {
+	cw := v.spareWriter()
+	end := endOf(r)
+	byConnection := end != nil
+	if !byConnection {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		end, r = cancel, r.WithContext(ctx)
+	}
+	cw.ResponseWriter, cw.ctx = w, r.Context()
+	watch(&cw.watch, open, id, end)
+	defer cw.watch.Release() //nolint:errcheck // for panics: the cause is asked for below
+	around := v.watching
+	v.watching = id
+	defer func() { v.watching = around }()
+	if r.ContentLength < 0 {
+		defer cw.cutBody()()
+	}
+	err := next.ServeHTTP(cw, r)
+	why, ok := errors.AsType[*verify.Error](cw.watch.Release())
+	if !ok {
+		return err
+	}
+	a.logger.Info("request cut", zap.Object("token", logged{id}), zap.String("reason", why.Description))
+	switch {
+	case !cw.begun:
+		clear(w.Header()) // of what belongs to the answer that was not sent
+		if byConnection { // which is good for no other request
+			w.Header().Set("Connection", "close")
+		}
+		return a.refuse(w, refusedToken(why))
+	case cw.refused, byConnection && !cw.hijacked:
+		panic(http.ErrAbortHandler) // or what the client got would look complete
+	}
+	return err
 }
 
-// cut tells why the token is good no more, nil while it is.
-func (w *cutWriter) cut() *verify.Error {
-	if w.ctx.Err() == nil {
-		return nil
+// spareWriter returns a writer that no passport_auth has used, for another identity.
+func (v *visit) spareWriter() *cutWriter {
+	if v.writer.ctx != nil {
+		return new(cutWriter)
 	}
-	why, _ := errors.AsType[*verify.Error](context.Cause(w.ctx)) // else the caller is gone, or the request is over
-	return why
+	return &v.writer
+}
+
+// cutWriter is the response to a request that is watched. When the token is good no more, nothing passes any more:
+// proxies end with the request's context, but file servers and FastCGI do not look at it.
+//
+// Its methods belong to the goroutine that answers the request, like those of what it wraps.
+type cutWriter struct {
+	caddyhttp.ResponseWriterWrapper
+	ctx   context.Context // of the request; nil: not in use
+	watch verify.Watch
+
+	begun    bool // the header has been sent
+	refused  bool // something was written after the cut
+	hijacked bool // the connection has been
 }
 
 // cutBody sees to it that who reads the request's body does not wait for the caller after the cut: a proxy that speaks
@@ -51,7 +93,7 @@ func (w *cutWriter) cutBody() (done func()) {
 	finished := make(chan struct{})
 	stop := context.AfterFunc(w.ctx, func() {
 		defer close(finished)
-		if w.cut() != nil {
+		if w.watch.Cut() != nil {
 			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(longAgo)
 		}
 	})
@@ -64,7 +106,7 @@ func (w *cutWriter) cutBody() (done func()) {
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *cutWriter) WriteHeader(status int) {
-	if w.cut() != nil {
+	if w.watch.Cut() != nil {
 		return // what is sent instead, finish decides
 	}
 	if status < 100 || status > 199 || status == http.StatusSwitchingProtocols {
@@ -75,7 +117,7 @@ func (w *cutWriter) WriteHeader(status int) {
 
 // Write implements [http.ResponseWriter].
 func (w *cutWriter) Write(p []byte) (int, error) {
-	if w.cut() != nil {
+	if w.watch.Cut() != nil {
 		w.refused = true
 		return 0, errCut
 	}
@@ -86,7 +128,7 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 // ReadFrom implements [io.ReaderFrom].
 func (w *cutWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	for {
-		if w.cut() != nil {
+		if w.watch.Cut() != nil {
 			w.refused = true
 			return total, errCut
 		}
@@ -101,7 +143,7 @@ func (w *cutWriter) ReadFrom(r io.Reader) (total int64, err error) {
 
 // FlushError is what [http.ResponseController] calls to flush.
 func (w *cutWriter) FlushError() error {
-	if w.cut() != nil {
+	if w.watch.Cut() != nil {
 		w.refused = true
 		return errCut
 	}
@@ -112,14 +154,14 @@ func (w *cutWriter) FlushError() error {
 // Hijack implements [http.Hijacker]. A proxy that waits for a client which takes nothing does not notice that the
 // context has ended; closing the connection wakes it.
 func (w *cutWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.cut() != nil {
+	if w.watch.Cut() != nil {
 		return nil, nil, errCut
 	}
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.begun = true
+		w.begun, w.hijacked = true, true
 		context.AfterFunc(w.ctx, func() {
-			if w.cut() != nil {
+			if w.watch.Cut() != nil {
 				_ = conn.Close() // whoever uses it sees the error
 			}
 		})

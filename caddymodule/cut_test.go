@@ -369,32 +369,55 @@ func TestCutsUpload(t *testing.T) {
 
 // TestAnswersWhoWaitedTooLong has an upstream that has not begun to answer when the token ends.
 func TestAnswersWhoWaitedTooLong(t *testing.T) {
-	h := newHouse(t, `
-		passport_auth
-		reverse_proxy {$UPSTREAM}`)
-	token := h.token("read")
-	got, gone := make(chan struct{}), make(chan error, 1)
-	h.upstream.handler = func(_ http.ResponseWriter, r *http.Request) {
-		close(got)
-		<-r.Context().Done()
-		gone <- nil
-	}
-	go func() {
-		<-got
-		h.revoke(token)
-	}()
-	resp := h.get("/slow", "Authorization", bearer(token))
-	if resp.status != http.StatusUnauthorized || resp.json()["error_description"] != "the access token has been revoked" {
-		t.Errorf("%d %s", resp.status, resp.body)
-	}
-	over(t, gone)
-	if log := h.logged(); !strings.Contains(log, `"msg":"request cut"`) || strings.Contains(log, token) {
-		t.Error("the log lacks the cut, or has the token")
+	for name, client := range map[string]func(*testing.T, *house) *http.Client{
+		"HTTP/1.1": func(_ *testing.T, h *house) *http.Client { return h.http },
+		"HTTP/2":   func(t *testing.T, _ *house) *http.Client { return h2c(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, `
+				passport_auth
+				reverse_proxy {$UPSTREAM}`)
+			token := h.token("read")
+			got, gone := make(chan struct{}), make(chan error, 1)
+			h.upstream.handler = func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/slow" {
+					close(got)
+					<-r.Context().Done()
+					gone <- nil
+				}
+			}
+			go func() {
+				<-got
+				h.revoke(token)
+			}()
+			h.http = client(t, h)
+			resp := h.get("/slow", "Authorization", bearer(token))
+			if resp.status != http.StatusUnauthorized ||
+				resp.json()["error_description"] != "the access token has been revoked" {
+				t.Errorf("%d %s", resp.status, resp.body)
+			}
+			over(t, gone)
+			if log := h.logged(); !strings.Contains(log, `"msg":"request cut"`) || strings.Contains(log, token) {
+				t.Error("the log lacks the cut, or has the token")
+			}
+			for range 3 { // what ended that request ends no other
+				if resp := h.get("/", "Authorization", bearer(h.token("read"))); resp.status != http.StatusOK {
+					t.Errorf("after it: %d %s", resp.status, resp.body)
+				}
+			}
+		})
 	}
 }
 
-// TestCutsFastCGI has an upstream whose proxy does not look at the request's context.
+// TestCutsFastCGI has an upstream whose proxy does not look at the request's context: one that goes on, and one that
+// comes to its end, which must not look like the end of a good answer.
 func TestCutsFastCGI(t *testing.T) {
+	for name, more := range map[string]bool{"goes on": true, "ends": false} {
+		t.Run(name, func(t *testing.T) { testCutsFastCGI(t, more) })
+	}
+}
+
+func testCutsFastCGI(t *testing.T, more bool) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -443,11 +466,17 @@ func TestCutsFastCGI(t *testing.T) {
 	}
 	h.revoke(token)
 	h.waitForCut()
-	s.send(t, "more\n")
+	if more {
+		s.send(t, "more\n")
+	} else {
+		close(s.lines)
+	}
 	if rest, err := io.ReadAll(r); err == nil || len(rest) > 0 {
 		t.Errorf("after the cut: %q %v", rest, err)
 	}
-	close(s.lines)
+	if more {
+		close(s.lines)
+	}
 	over(t, s.gone)
 }
 

@@ -211,11 +211,12 @@ func (g *gate) scoped(open *running, id *verify.Identity) bool {
 }
 
 // watch has the request end when the token does.
-func watch(ctx context.Context, open *running, id *verify.Identity) (watched context.Context, release func()) {
+func watch(one *verify.Watch, open *running, id *verify.Identity, end context.CancelCauseFunc) {
 	if source := id.External(); source != nil {
-		return source.Watch(ctx, id)
+		source.Watch(one, id, end)
+	} else {
+		open.verifier.Watch(one, id, end)
 	}
-	return open.verifier.Watch(ctx, id)
 }
 
 func (g *gate) findEnough(i *issuer.Issuer) *enough {

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -26,15 +25,18 @@ func (a *Auth) passReported(
 	return next.ServeHTTP(w, r)
 }
 
-// passWatched hands on a request for who has been found to call, and tells when the token was good no more before the
+// passToReport hands on a request for who has been found to call, and tells when the token was good no more before the
 // request was over, where it would have been cut.
-func (a *Auth) passWatched(
+func (a *Auth) passToReport(
 	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit, open *running, id *verify.Identity,
 ) error {
-	ctx, release := watch(r.Context(), open, id)
-	defer release()
+	cw := v.spareWriter() // for its watch alone
+	cw.ctx = r.Context()
+	one := &cw.watch
+	watch(one, open, id, func(error) {})
+	defer one.Release() //nolint:errcheck // for panics: the cause is asked for below
 	err := next.ServeHTTP(w, r)
-	if why, ok := errors.AsType[*verify.Error](context.Cause(ctx)); ok {
+	if why, ok := errors.AsType[*verify.Error](one.Release()); ok {
 		a.report(r, v, id, refusedToken(why))
 	}
 	return err

@@ -136,6 +136,7 @@ func guard(ctx caddy.Context, srv *caddyhttp.Server, list *caddyhttp.RouteList) 
 	if s := siteIn(*list); s != nil {
 		return s, nil
 	}
+	watchConnections(srv)
 	s := &site{routes: *list, logger: ctx.Logger()}
 	s.names.add(targetFields...)
 	s.chain = sync.OnceValue(func() caddyhttp.Handler { return s.routes.Compile(caddyhttp.HandlerFunc(leave)) })

@@ -118,8 +118,8 @@ func (x *External) spawn(fn func(ctx context.Context)) bool {
 }
 
 // Watch is [Verifier.Watch] for who has a token of this source.
-func (x *External) Watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
-	return x.watches.watch(ctx, id)
+func (x *External) Watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
+	x.watches.watch(one, id, end)
 }
 
 // Remembered is how many tokens are remembered. It looks at each of them.

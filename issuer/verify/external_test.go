@@ -731,7 +731,7 @@ func TestWatchCutsForeignTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, release := x.Watch(context.Background(), id)
+	ctx, release := watched(context.Background(), x, id)
 	defer release()
 	if x.Watching() != 1 {
 		t.Error("not watched")

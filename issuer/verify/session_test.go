@@ -241,15 +241,15 @@ func TestRequestOfSessionIsCutWhenTheSessionEnds(t *testing.T) {
 		ended, record := h.session(somebody)
 		idle, _ := h.session(somebody, func(s *store.Session) { s.IdleUntil = s.SeenAt.Add(time.Minute) })
 		personal, token := h.personalToken(somebody)
-		first, release := h.v.Watch(t.Context(), h.wantSession(ended, nil))
+		first, release := watched(t.Context(), h.v, h.wantSession(ended, nil))
 		defer release()
-		second, release := h.v.Watch(t.Context(), h.wantSession(idle, nil))
+		second, release := watched(t.Context(), h.v, h.wantSession(idle, nil))
 		defer release()
 		id, err := h.verify(personal)
 		if err != nil {
 			t.Fatal(err)
 		}
-		third, release := h.v.Watch(t.Context(), id)
+		third, release := watched(t.Context(), h.v, id)
 		defer release()
 		wantCut(first, t, 3*time.Second, nil)
 		wantCut(third, t, 0, nil)

@@ -4,22 +4,22 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // betweenCuts is the shortest time between two looks at all running requests because of revocations.
 const betweenCuts = 50 * time.Millisecond
 
-// Watch returns a context for a request that was let through with id. It is canceled, its cause an [Error], when the
-// token expires or is revoked, so that an upgraded connection or an event stream does not outlive it; and when release
-// is called, which the request does at its end. [Verifier.Run] looks each second, and at once when something is
-// revoked.
+// Watch has end called, with an [Error], when the token of a request that was let through with id expires or is
+// revoked, so that an upgraded connection or an event stream does not outlive it. one has not been used before; its
+// [Watch.Release] ends the watch. [Verifier.Run] looks each second, and at once when something is revoked.
 //
 // A request is left alone until one look of a second has found it running: most calls are answered by then, and are not
 // torn, for their token was good when they came. So a request outlives its token by less than two seconds, and by less
 // than one when it has been running for that long.
-func (v *Verifier) Watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
-	return v.watches.watch(ctx, id)
+func (v *Verifier) Watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
+	v.watches.watch(one, id, end)
 }
 
 // Watching is how many requests [Verifier.Watch] has in hand: with none, nothing needs [Verifier.Run] any more.
@@ -29,11 +29,9 @@ func (v *Verifier) Watching() int { return v.watches.count() }
 type watches [64]watchShard
 
 // watch adds a request.
-func (w *watches) watch(ctx context.Context, id *Identity) (watched context.Context, release func()) {
-	watched, cancel := context.WithCancelCause(ctx)
-	one := &watch{id: id, cancel: cancel, shard: w.shard()}
+func (w *watches) watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
+	one.id, one.end, one.shard = id, end, w.shard()
 	one.shard.add(one)
-	return watched, one.release
 }
 
 // count is how many there are.
@@ -55,24 +53,27 @@ func (w *watches) shard() *watchShard {
 
 type watchShard struct {
 	mu    sync.Mutex
-	first *watch
+	first *Watch
 	_     [48]byte // the rest of a cache line: its neighbors are other processors'
 }
 
-// watch is one running request. Its shard's lock guards all but id and cancel.
-type watch struct {
-	id     *Identity
-	cancel context.CancelCauseFunc
-	shard  *watchShard
+// Watch is one running request. Who handles the request keeps it, so that nothing is allocated for it. Its shard's lock
+// guards all but id and end.
+type Watch struct {
+	id    *Identity
+	end   context.CancelCauseFunc
+	shard *watchShard
 
-	previous, next *watch
+	previous, next *Watch
 	listed         bool
-	seen           bool   // by the look of a second
-	generation     uint64 // of the revocations that it has been compared with; zero: none
-	cause          error  // why it is to be cut
+	seen           bool          // by the look of a second
+	generation     uint64        // of the revocations that it has been compared with; zero: none
+	cause          error         // why it is cut
+	cut            atomic.Bool   // it is, and cause stays
+	ended          chan struct{} // closed when end has been called, made when it is to be
 }
 
-func (s *watchShard) add(w *watch) {
+func (s *watchShard) add(w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.listed = true
@@ -84,7 +85,7 @@ func (s *watchShard) add(w *watch) {
 }
 
 // remove takes w from the list, if it is still there. The lock is held.
-func (s *watchShard) remove(w *watch) {
+func (s *watchShard) remove(w *Watch) {
 	if !w.listed {
 		return
 	}
@@ -100,11 +101,26 @@ func (s *watchShard) remove(w *watch) {
 	w.previous, w.next = nil, nil
 }
 
-func (w *watch) release() {
+// Release ends the watch, and tells why the request was cut, nil if it was not: end has been called by then, or never
+// will be. Once more does no harm.
+func (w *Watch) Release() error {
 	w.shard.mu.Lock()
 	w.shard.remove(w)
+	ended := w.ended
 	w.shard.mu.Unlock()
-	w.cancel(nil)
+	if ended == nil {
+		return nil
+	}
+	<-ended
+	return w.cause
+}
+
+// Cut tells why the request is cut, nil while it is not.
+func (w *Watch) Cut() error {
+	if !w.cut.Load() {
+		return nil
+	}
+	return w.cause
 }
 
 // cut looks at all running requests and ends those whose token is good no more. second says that this is the look of a
@@ -124,25 +140,30 @@ func (w *watches) cut(
 	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
 ) {
 	for i := range w {
-		for one := w[i].take(lost, generation, now, second); one != nil; one = one.next {
-			one.cancel(one.cause)
+		for one := w[i].take(lost, generation, now, second); one != nil; {
+			next := one.next
+			one.end(one.cause)
+			close(one.ended)
+			one = next
 		}
 	}
 }
 
-// take takes those requests from the list that are to be cut, and returns them as a list. They are canceled outside the
-// lock: it runs what others have hung on the context.
+// take takes those requests from the list that are to be cut, and returns them as a list. They are ended outside the
+// lock: that runs what others have hung on a context.
 func (s *watchShard) take(
 	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
-) (taken *watch) {
+) (taken *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := s.first; w != nil; {
 		next := w.next
 		switch {
 		case w.seen:
-			if w.cause = lost(w.id, w.generation != generation, now); w.cause != nil {
+			if cause := lost(w.id, w.generation != generation, now); cause != nil {
 				s.remove(w)
+				w.cause, w.ended = cause, make(chan struct{})
+				w.cut.Store(true)
 				w.next, taken = taken, w
 			} else {
 				w.generation = generation

@@ -35,7 +35,24 @@ func (h *house) open(changes ...change) (ctx context.Context, release func()) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return h.v.Watch(h.t.Context(), id)
+	return watched(h.t.Context(), h.v, id)
+}
+
+// watched is the context of a request that v watches.
+func watched(ctx context.Context, v interface {
+	Watch(one *Watch, id *Identity, end context.CancelCauseFunc)
+}, id *Identity,
+) (request context.Context, release func()) {
+	request, cancel := context.WithCancelCause(ctx)
+	one := new(Watch)
+	v.Watch(one, id, cancel)
+	return request, func() {
+		cause := one.Release()
+		cancel(nil)
+		if cause != nil && !errors.Is(context.Cause(request), cause) {
+			panic("released before it was ended")
+		}
+	}
 }
 
 // wantCut waits that long and compares why the request was cut, nil if it must not have been.
@@ -111,7 +128,7 @@ func TestStreamIsCutWhenItsTokenIsRevoked(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.revoke("j1")
-			ctx, release := h.v.Watch(t.Context(), id)
+			ctx, release := watched(t.Context(), h.v, id)
 			defer release()
 			wantCut(ctx, t, 2*time.Second, ErrRevoked)
 		})
@@ -140,8 +157,8 @@ func TestWatchReleaseLeaksNothing(t *testing.T) {
 			wg.Go(func() {
 				for range 500 {
 					parent, gone := context.WithCancel(t.Context())
-					ctx, release := h.v.Watch(parent, id)
-					other, releaseOther := h.v.Watch(parent, id)
+					ctx, release := watched(parent, h.v, id)
+					other, releaseOther := watched(parent, h.v, id)
 					release()
 					if !errors.Is(context.Cause(ctx), context.Canceled) || other.Err() != nil {
 						t.Error("release ends its own request")
