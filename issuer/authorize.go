@@ -32,18 +32,36 @@ func (e *endpoints) authorize(w http.ResponseWriter, r *http.Request) {
 	q, err := e.readAuthorization(r, r.URL.RawQuery)
 	if err == nil {
 		err = e.decide(w, r, q)
-	} else if q.fault != nil && q.client.UserID != "" && !q.none {
-		// Anybody may register such a client, to be led to wherever it wants by a link to us with a fault in it. Who is
-		// led there has at least signed in here before (RFC 9700 §4.11.2).
+	}
+	if err == nil {
+		return
+	}
+	if q.RedirectURI != "" && q.client.UserID != "" {
+		// Anybody may register such a client, to have people led to wherever it wants by a link to us with a fault in it
+		// (RFC 9700 §4.11.2). Only its own people are: the others read on a page what is wrong.
 		v, failed := e.visitor(r)
-		if failed == nil && v == nil {
+		if failed == nil && v == nil && q.fault != nil && !q.none {
 			e.toSignIn(w, ownRequest(r))
 			return
 		}
+		if failed != nil || !e.knowsClient(r.Context(), q, v) {
+			q.RedirectURI = ""
+		}
 	}
-	if err != nil {
-		e.refuseAuthorization(w, r, &q.AuthorizationRequest, err)
+	e.refuseAuthorization(w, r, &q.AuthorizationRequest, err)
+}
+
+// knowsClient tells whether a person has registered the client, or allowed it something before.
+func (e *endpoints) knowsClient(ctx context.Context, q *authorization, v *visitor) bool {
+	if v == nil {
+		return false
 	}
+	q.UserID = v.user.ID
+	if q.UserID == q.client.UserID {
+		return true
+	}
+	before, err := e.consentOf(ctx, q)
+	return err == nil && before != nil
 }
 
 // authorizePost answers POST /authorize: a person's answer to the consent page, or an authorization request as a form
@@ -111,7 +129,7 @@ func (i *Issuer) clientOf(ctx context.Context, id string) (*store.Client, error)
 	client := i.clients[id]
 	if client == nil {
 		err := i.db.View(ctx, func(r *store.Records) (err error) {
-			client, err = r.Client(id)
+			client, err = i.clientIn(ctx, r, id)
 			return err
 		})
 		if errors.Is(err, store.ErrNotFound) {

@@ -435,30 +435,59 @@ func TestHostsAreIssuers(t *testing.T) {
 	}
 }
 
-// TestOpenRedirectThroughAnyonesClient: a client that some person has registered does not get strangers by a link to
-// the authorization endpoint with a fault in it (RFC 9700 §4.11.2).
+// TestOpenRedirectThroughAnyonesClient: a client that some person has registered does not get other people by a link to
+// the authorization endpoint that is answered without asking them (RFC 9700 §4.11.2).
 func TestOpenRedirectThroughAnyonesClient(t *testing.T) {
 	h := signInHouse(t)
-	var id string
-	h.update(func(r *store.Records) error {
-		id = store.NewID(r.Now())
-		return r.PutClient(&store.Client{
-			ID: id, Name: "Phish", Public: true, UserID: store.NewID(r.Now()), RedirectURIs: []string{testRedirect},
-			Grants: []string{"authorization_code"},
-		})
+	owner, mallory := h.member("mallory")
+	info, _, err := h.issuer.CreateClient(t.Context(), store.Client{
+		Name: "Phish", Public: true, UserID: mallory.ID, RedirectURIs: []string{testRedirect},
+		Grants: []string{"authorization_code"},
 	})
-	b := h.browser()
-	request := asks(id, "scope", "delete")
-	login := b.get(request).location(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays := func(b *browser, status int, pairs ...string) {
+		t.Helper()
+		got := b.get(asks(info.ID, pairs...))
+		if got.StatusCode != status || got.Header.Get("Location") != "" || strings.Contains(got.text, testRedirect) {
+			t.Errorf("%s: %d to %q\n%s", got.at, got.StatusCode, got.Header.Get("Location"), got.text)
+		}
+	}
+	leads := func(b *browser, code string, pairs ...string) {
+		t.Helper()
+		if got := b.get(asks(info.ID, pairs...)).answered(t, testRedirect); got.Get("error") != code {
+			t.Errorf("%v: %v", pairs, got)
+		}
+	}
+	nobody := h.browser()
+	login := nobody.get(asks(info.ID, "scope", "delete")).location(t)
 	if login.Path != "/oauth/login" {
-		t.Fatalf("a stranger is sent to %s", login)
+		t.Fatalf("nobody is sent to %s", login)
 	}
-	back := b.post("/oauth/login", b.get(login.String()).form("username", "ada", "password", testPassword)).location(t)
-	if got := b.get(back.String()).answered(t, testRedirect); got.Get("error") != "invalid_scope" {
-		t.Errorf("%v", got)
+	stays(nobody, http.StatusForbidden, "prompt", "none")
+	stays(nobody, http.StatusBadRequest, "prompt", "none", "scope", "delete")
+
+	b, _ := h.member("carol")
+	stays(b, http.StatusForbidden, "prompt", "none")
+	stays(b, http.StatusBadRequest, "scope", "delete")
+	stays(b, http.StatusBadRequest, "response_mode", "form_post", "scope", "delete")
+	poor, _ := h.member("poor", "write")
+	stays(poor, http.StatusForbidden) // it asks for what the person may not have
+
+	denied := b.post("/oauth/authorize", b.get(asks(info.ID)).form("decision", "deny")).answered(t, testRedirect)
+	if denied.Get("error") != "access_denied" {
+		t.Errorf("denied: %v", denied)
 	}
-	none := h.browser().get(asks(id, "scope", "delete", "prompt", "none")).answered(t, testRedirect)
-	if none.Get("error") != "invalid_scope" {
-		t.Errorf("prompt=none: %v", none)
-	}
+	stays(b, http.StatusForbidden, "prompt", "none")
+	b.agrees(b.get(asks(info.ID)))
+	leads(b, "", "prompt", "none")
+	leads(b, "consent_required", "prompt", "none", "scope", "read write")
+	leads(b, "invalid_scope", "scope", "delete")
+	leads(owner, "invalid_scope", "scope", "delete")
+	leads(owner, "consent_required", "prompt", "none")
+
+	fail := store.ErrUnavailable
+	h.engine.broken.Store(&fail)
+	stays(b, http.StatusServiceUnavailable, "prompt", "none")
 }

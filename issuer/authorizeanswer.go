@@ -36,6 +36,8 @@ func (e *endpoints) refusePage(w http.ResponseWriter, r *http.Request, err error
 			f = &pageError{kind: pages.FaultExpired, status: fault.Status}
 		case errUnavailable:
 			f = &pageError{kind: pages.FaultUnavailable, status: fault.Status, retry: retryAfter}
+		case errScopeOfPerson:
+			f = &pageError{kind: pages.FaultForbidden, status: http.StatusForbidden}
 		default:
 			f = &pageError{kind: pages.FaultRequest, status: fault.Status, detail: fault.Description}
 		}
@@ -56,7 +58,11 @@ func (e *endpoints) refuseAuthorization(
 	w http.ResponseWriter, r *http.Request, q *store.AuthorizationRequest, err error,
 ) {
 	if _, ok := errors.AsType[*pageError](err); ok || q.RedirectURI == "" {
-		e.tell(r.Context(), Event{Type: AuthorizationRefused, ClientID: q.ClientID, Error: "invalid_request"})
+		event := Event{Type: AuthorizationRefused, ClientID: q.ClientID, UserID: q.UserID, Error: "invalid_request"}
+		if fault, ok := errors.AsType[*Error](err); ok {
+			event.Error = fault.Code
+		}
+		e.tell(r.Context(), event)
 		e.refusePage(w, r, err)
 		return
 	}

@@ -144,7 +144,7 @@ func (i *Issuer) storedClient(ctx context.Context, id string) (*store.Client, er
 	}
 	var client *store.Client
 	err := i.db.View(ctx, func(r *store.Records) (err error) {
-		client, err = r.Client(id)
+		client, err = i.clientIn(ctx, r, id)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -153,6 +153,21 @@ func (i *Issuer) storedClient(ctx context.Context, id string) (*store.Client, er
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a client: %w", err)
+	}
+	return client, nil
+}
+
+// clientIn reads a client from the store as it may act now: that of a person who is disabled or gone is Disabled too. It
+// is not for being written back.
+func (i *Issuer) clientIn(ctx context.Context, r *store.Records, id string) (*store.Client, error) {
+	client, err := r.Client(id)
+	if err != nil || client.UserID == "" {
+		return client, err
+	}
+	if _, err := i.personOf(ctx, r, client.UserID); errors.Is(err, errNobody) {
+		client.Disabled = true
+	} else if err != nil {
+		return nil, err
 	}
 	return client, nil
 }

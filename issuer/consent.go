@@ -149,7 +149,7 @@ func (e *endpoints) decideConsent(w http.ResponseWriter, r *http.Request, f form
 		if q, err = take(records); err != nil {
 			return err
 		}
-		_, err = e.standing(records, q)
+		_, err = e.standing(r.Context(), records, q)
 		return err
 	})
 	if err == nil {
@@ -174,11 +174,13 @@ func takeRequest(r *store.Records, id string, v *visitor) (*store.AuthorizationR
 
 // standing returns the client of a request that was right a while ago, if it still is: the client may have been changed
 // since.
-func (e *endpoints) standing(r *store.Records, q *store.AuthorizationRequest) (*store.Client, error) {
+func (e *endpoints) standing(
+	ctx context.Context, r *store.Records, q *store.AuthorizationRequest,
+) (*store.Client, error) {
 	client := e.clients[q.ClientID]
 	if client == nil {
 		var err error
-		client, err = r.Client(q.ClientID)
+		client, err = e.clientIn(ctx, r, q.ClientID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
@@ -205,7 +207,7 @@ func (e *endpoints) grantAuthorization(
 		if err != nil {
 			return err
 		}
-		client, err := e.standing(records, taken)
+		client, err := e.standing(r.Context(), records, taken)
 		if err != nil {
 			return err
 		}

@@ -129,7 +129,7 @@ func (e *endpoints) deviceStep(r *http.Request, f form, v *visitor, page *pages.
 }
 
 // waiting reads the device that waits with a user code, and its client.
-func (e *endpoints) waiting(r *store.Records, issuer, code string) (
+func (e *endpoints) waiting(ctx context.Context, r *store.Records, issuer, code string) (
 	hash string, d *store.DeviceAuthorization, client *store.Client, err error,
 ) {
 	if hash, d, err = r.DeviceByUserCode(code); err != nil {
@@ -140,7 +140,7 @@ func (e *endpoints) waiting(r *store.Records, issuer, code string) (
 	}
 	client = e.clients[d.ClientID]
 	if client == nil {
-		if client, err = r.Client(d.ClientID); err != nil {
+		if client, err = e.clientIn(ctx, r, d.ClientID); err != nil {
 			return "", nil, nil, err
 		}
 	}
@@ -156,7 +156,7 @@ func (e *endpoints) confirmDevice(ctx context.Context, issuer, code string, v *v
 	var before *store.Consent
 	var scopes []string
 	err := e.db.View(ctx, func(r *store.Records) error {
-		_, d, found, err := e.waiting(r, issuer, code)
+		_, d, found, err := e.waiting(ctx, r, issuer, code)
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func (e *endpoints) deviceScopes(c *store.Client, u *store.User, d *store.Device
 func (e *endpoints) answerDevice(ctx context.Context, issuer, code string, v *visitor, approve bool) error {
 	var event Event
 	err := e.db.Update(ctx, func(r *store.Records) error {
-		hash, d, client, err := e.waiting(r, issuer, code)
+		hash, d, client, err := e.waiting(ctx, r, issuer, code)
 		if err != nil {
 			return err
 		}

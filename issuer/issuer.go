@@ -376,7 +376,7 @@ func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	route := e.find(r)
 	if route == nil {
-		writeError(w, r, errNoSuchEndpoint)
+		e.nothingHere(w, r)
 		return
 	}
 	if route.cross {
@@ -392,6 +392,17 @@ func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", route.methods())
 		writeError(w, r, errMethod)
 	}
+}
+
+// nothingHere answers a request for what there is not: a person with a page, everybody else as OAuth's endpoints do.
+func (e *endpoints) nothingHere(w http.ResponseWriter, r *http.Request) {
+	html := func(accept string) bool { return strings.Contains(accept, "text/html") }
+	if r.Method == http.MethodGet && slices.ContainsFunc(r.Header["Accept"], html) {
+		w.Header().Add("Vary", "Accept")
+		e.refusePage(w, r, &pageError{kind: pages.FaultNotFound, status: http.StatusNotFound})
+		return
+	}
+	writeError(w, r, errNoSuchEndpoint)
 }
 
 func (e *endpoints) add(routes ...*route) {

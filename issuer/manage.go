@@ -32,6 +32,13 @@ func (i *Issuer) info(c store.Client) ClientInfo {
 // FirstParty, ResourceServer, AccessTokenLifetime and UserID; without Grants it gets those that suit it. The secret,
 // empty for a public client, is told this once.
 func (i *Issuer) CreateClient(ctx context.Context, c store.Client) (info ClientInfo, secret string, err error) {
+	return i.createClient(ctx, c, func(*store.Records) error { return nil })
+}
+
+// createClient registers a client unless there is no room for it, which room tells in the Update that writes it.
+func (i *Issuer) createClient(ctx context.Context, c store.Client, room func(*store.Records) error) (
+	info ClientInfo, secret string, err error,
+) {
 	if c.Name == "" {
 		return info, "", &InvalidError{"client_name", "it is missing"}
 	}
@@ -48,6 +55,9 @@ func (i *Issuer) CreateClient(ctx context.Context, c store.Client) (info ClientI
 		c.SecretHash = store.HashSecret(secret)
 	}
 	err = i.db.Update(ctx, func(r *store.Records) error {
+		if err := room(r); err != nil {
+			return err
+		}
 		c.ID, c.CreatedAt = store.NewID(r.Now()), r.Now()
 		return r.PutClient(&c)
 	})

@@ -16,7 +16,7 @@ func TestManager(t *testing.T) {
 	h := newHouse(t)
 	ctx := t.Context()
 	m := manager{h.issuer}
-	stored, _, err := h.issuer.CreateClient(ctx, store.Client{Name: "stored", Public: true, UserID: "demo"})
+	stored, _, err := h.issuer.CreateClient(ctx, store.Client{Name: "stored", Public: true, UserID: h.person("demo").ID})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,17 +88,17 @@ func (i *Issuer) createOwnClient(ctx context.Context, u *store.User, n ownClient
 	if err != nil {
 		return c, "", err
 	}
-	own, err := i.ownClients(ctx, u.ID)
-	if err != nil {
-		return c, "", err
+	room := func(r *store.Records) error {
+		own, err := ownClientsIn(r, u.ID)
+		if err == nil && len(own) >= maxOwnClients {
+			return &tooManyThingsError{maxOwnClients}
+		}
+		return err
 	}
-	if len(own) >= maxOwnClients {
-		return c, "", &tooManyThingsError{maxOwnClients}
-	}
-	return i.CreateClient(ctx, store.Client{
+	return i.createClient(ctx, store.Client{
 		Name: n.name, RedirectURIs: n.redirectURIs, Public: n.public, Grants: i.ownClientGrants(), Scopes: scopes,
 		UserID: u.ID,
-	})
+	}, room)
 }
 
 // tooManyThingsError says that somebody has as many of something as one may have.

@@ -19,8 +19,12 @@ const PersonalAccessClient = "personal_access"
 // personalAccess is the name of the grant in the configuration. It has nothing to do with the token endpoint.
 const personalAccess = "personal_access"
 
-// maxPersonalTokens is how many personal access tokens a person may have that are good.
-const maxPersonalTokens = 200
+// How many personal access tokens a person may have: good ones, and with those that have been revoked before their
+// time, which everybody keeps in mind until then.
+const (
+	maxPersonalTokens = 200
+	maxPersonalEver   = 1000
+)
 
 // ErrPersonalAccessOff is what [Issuer.CreatePersonalToken] answers where the configuration does without the grant.
 var ErrPersonalAccessOff = errors.New("personal access tokens are off: the issuer's grants do without personal_access")
@@ -116,17 +120,23 @@ func (i *Issuer) scopesOfPerson(u *store.User, asked []string) ([]string, error)
 }
 
 func roomForPersonal(r *store.Records, userID string) error {
-	n := 0
+	good, all := 0, 0
 	err := r.PersonalTokensOfUser(userID, func(t store.Token) error {
-		if t.RevokedAt.IsZero() {
-			n++
+		if all++; t.RevokedAt.IsZero() {
+			good++
 		}
 		return nil
 	})
-	if err == nil && n >= maxPersonalTokens {
+	switch {
+	case err != nil:
+		return err
+	case good >= maxPersonalTokens:
 		return &InvalidError{"name", fmt.Sprintf("a user has up to %d personal access tokens", maxPersonalTokens)}
+	case all >= maxPersonalEver:
+		return &InvalidError{"name", fmt.Sprintf("a user has up to %d personal access tokens, those that were revoked "+
+			"before their time counted: some have to expire first", maxPersonalEver)}
 	}
-	return err
+	return nil
 }
 
 // PersonalTokens lists a person's personal access tokens that are good, oldest first. Their Hash is empty.

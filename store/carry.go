@@ -125,7 +125,7 @@ func (r *Records) carryUser(b batched) error {
 	restored.NotBefore = later(restored.NotBefore, old.NotBefore)
 	if restored.Disabled {
 		restored.NotBefore = r.now
-		err = r.revoke(Revocation{Kind: RevokedUser, ID: b.id})
+		err = errors.Join(r.endClientsOf(b.id), r.revoke(Revocation{Kind: RevokedUser, ID: b.id}))
 	}
 	return errors.Join(err, r.put(r.key(kindUser, b.id), restored, time.Time{}))
 }

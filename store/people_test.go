@@ -110,6 +110,46 @@ func TestUsers(t *testing.T) {
 	h.want("users", all, "u1", "u2", "u3")
 }
 
+// TestDisabledPersonsClientsLoseTheirTokens disables a person who has registered a client, and enables it again.
+func TestDisabledPersonsClientsLoseTheirTokens(t *testing.T) {
+	h := newHouse(t)
+	u := h.putUser(store.User{ID: "u", Name: "ann"})
+	h.putClient(store.Client{ID: "own", UserID: "u"})
+	h.putClient(store.Client{ID: "c", UserID: "other"})
+	before, others := h.putToken("before", "own", "bob"), h.putToken("others", "c", "bob")
+	h.pass(time.Second)
+	disabled := *u
+	disabled.Disabled = true
+	h.putUser(disabled)
+	ended := h.now
+	h.pass(time.Second)
+	h.putUser(store.User{ID: "u", Name: "ann"})
+	h.wantRevoked(before, true)
+	h.wantRevoked(others, false)
+	h.wantRevoked(h.putToken("after", "own", "bob"), false)
+	if own, c := h.client("own"), h.client("c"); !own.TokensNotBefore.Equal(ended) || !c.TokensNotBefore.IsZero() {
+		t.Errorf("the clients: %s, %s", dump(own), dump(c))
+	}
+}
+
+// TestRestoreDisablesAPersonWithClients restores a backup in which somebody is disabled who is not any more: what the
+// person's clients have been given since does not come alive when the person is enabled again.
+func TestRestoreDisablesAPersonWithClients(t *testing.T) {
+	h := newHouse(t)
+	h.putUser(store.User{ID: "u", Name: "ann", Disabled: true})
+	h.putClient(store.Client{ID: "own", UserID: "u"})
+	data := h.backup()
+	h.pass(time.Minute)
+	h.putUser(store.User{ID: "u", Name: "ann"})
+	token := h.putToken("since", "own", "bob")
+	h.pass(time.Minute)
+	h.restore(data)
+	h.wantRevoked(token, true)
+	if got := h.client("own").TokensNotBefore; !got.Equal(h.now) {
+		t.Errorf("tokens are good from %s on", got)
+	}
+}
+
 // TestDisabledPersonsThingsStayEnded disables a person and enables it again.
 func TestDisabledPersonsThingsStayEnded(t *testing.T) {
 	h := newHouse(t)

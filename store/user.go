@@ -76,7 +76,8 @@ func (r *Records) userOf(index []byte) (*User, error) {
 }
 
 // PutUser creates or replaces a person. It answers [ErrTaken] when the name or the email is that of another account.
-// Disabling ends all that was given in the person's name; it stays ended when the person is enabled again.
+// Disabling ends all that was given in the person's name, and to the person's own clients; it stays ended when the
+// person is enabled again.
 func (r *Records) PutUser(u *User) error {
 	if !usable(u.ID) || FoldLogin(u.Name) == "" {
 		return errBadID
@@ -103,7 +104,7 @@ func (r *Records) PutUser(u *User) error {
 		}
 	}
 	if u.Disabled {
-		return r.EndUser(u)
+		return errors.Join(r.endClientsOf(u.ID), r.EndUser(u))
 	}
 	if u.differs(old) {
 		if err := r.revoke(Revocation{Kind: UserChanged, ID: u.ID}); err != nil {
@@ -158,6 +159,28 @@ func (r *Records) EndUser(u *User) error {
 		return err
 	}
 	return r.put(r.key(kindUser, u.ID), u, time.Time{})
+}
+
+// endClientsOf ends the tokens of the clients that a person has registered.
+func (r *Records) endClientsOf(userID string) error {
+	var own []Client
+	err := r.ClientsOfUser(userID, func(c Client) error {
+		own = append(own, c)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range own {
+		c.TokensNotBefore = r.now
+		if err := r.revoke(Revocation{Kind: RevokedClient, ID: c.ID}); err != nil {
+			return err
+		}
+		if err := r.put(r.key(kindClient, c.ID), c, time.Time{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteUser removes a person with the sessions, consents and own clients, which ends all tokens in the person's name.

@@ -15,9 +15,10 @@ import (
 // clients tells whether clients may still be acted for. It remembers the good answers of the store, so that a stream of
 // new tokens reads each client once.
 type clients struct {
-	db    *store.DB
-	seed  maphash.Seed
-	known [1 << 10]atomic.Pointer[standing] // by the hash of the client's ID; the last one keeps the slot
+	db     *store.DB
+	people *people // who owns them
+	seed   maphash.Seed
+	known  [1 << 10]atomic.Pointer[standing] // by the hash of the client's ID; the last one keeps the slot
 }
 
 // standing is what the store said of an enabled client.
@@ -26,15 +27,27 @@ type standing struct {
 	name       string
 	firstParty bool
 	notBefore  time.Time // store.Client.TokensNotBefore
+	owner      *person   // who has registered it; nil: the operator
 	read       time.Time
 	generation uint64 // of the revocations, from before the client was read: disabling and deleting change it
 }
 
-// newClients makes one on db.
-func newClients(db *store.DB) *clients { return &clients{db: db, seed: maphash.MakeSeed()} }
+// newClients makes one on the store of people.
+func newClients(people *people) *clients {
+	return &clients{db: people.db, people: people, seed: maphash.MakeSeed()}
+}
+
+// owned is the standing of a client whose owner may still be acted for: with a person goes what the person has
+// registered.
+func (c *clients) owned(s *standing) (*standing, error) {
+	if s.owner != nil && !c.people.known(s.owner) {
+		return nil, ErrClientGone
+	}
+	return s, nil
+}
 
 // standing returns the standing of the client with that ID, not older than [store.RecheckAfter] at now, or
-// [ErrClientGone] when there is none, or it is disabled; [ErrUnavailable] when the store cannot tell.
+// [ErrClientGone] when there is none, or it or the person who has registered it is disabled; [ErrUnavailable] when the store cannot tell.
 func (c *clients) standing(ctx context.Context, id string, now time.Time) (*standing, error) {
 	slot := &c.known[maphash.String(c.seed, id)%uint64(len(c.known))]
 	generation := c.db.Revocations().Generation()
@@ -43,11 +56,16 @@ func (c *clients) standing(ctx context.Context, id string, now time.Time) (*stan
 		last = nil
 	}
 	if last != nil && last.generation == generation {
-		return last, nil
+		return c.owned(last)
 	}
-	var client *store.Client
+	var (
+		client *store.Client
+		owner  *store.User
+	)
 	err := c.db.View(ctx, func(r *store.Records) (err error) {
-		client, err = r.Client(id)
+		if client, err = r.Client(id); err == nil && client.UserID != "" {
+			owner, err = r.User(client.UserID)
+		}
 		return err
 	})
 	switch {
@@ -56,13 +74,21 @@ func (c *clients) standing(ctx context.Context, id string, now time.Time) (*stan
 	case err != nil && last != nil && errors.Is(err, store.ErrUnavailable):
 		// What has been revoked since then need not have to do with this client. What does is among the revocations,
 		// and those the caller asks.
-		return last, nil
+		return c.owned(last)
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading a client: %w", ErrUnavailable, err)
 	case client.Disabled:
 		return nil, ErrClientGone
 	}
-	s := &standing{strings.Clone(id), client.Name, client.FirstParty, client.TokensNotBefore, now, generation}
+	s := &standing{
+		id: strings.Clone(id), name: client.Name, firstParty: client.FirstParty, notBefore: client.TokensNotBefore,
+		read: now, generation: generation,
+	}
+	if owner != nil {
+		if s.owner, err = c.people.judge(owner, nil, now, generation); err != nil {
+			return nil, ErrClientGone
+		}
+	}
 	slot.Store(s)
 	return s, nil
 }

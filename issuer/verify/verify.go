@@ -86,6 +86,7 @@ func New(config Config) *Verifier {
 	if config.Span == nil {
 		config.Span = func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} }
 	}
+	people := newPeople(config.DB, config.UserKnown)
 	return &Verifier{
 		db:     config.DB,
 		lag:    config.Lag,
@@ -95,8 +96,8 @@ func New(config Config) *Verifier {
 			keys:        config.Keys,
 			revocations: config.DB.Revocations(),
 			configured:  config.Client,
-			clients:     newClients(config.DB),
-			people:      newPeople(config.DB, config.UserKnown),
+			clients:     newClients(people),
+			people:      people,
 			scopes:      config.UserScopes,
 		},
 		cache: newCache(config.CacheSize),
