@@ -222,6 +222,7 @@ func TestPersonSignsInAndAuthorizesAnApp(t *testing.T) {
 		verifier := s.authorize(oauth2.SetAuthURLParam("response_mode", "form_post"))
 		s.sees("Authorize")
 		s.presses("Authorize")
+		s.sees("One more step")
 		s.look("form-post")
 		s.run("going on", chromedp.Click(`//button`))
 		s.sees("Back in the app")
@@ -251,7 +252,7 @@ func TestPersonUsesTheAccountPage(t *testing.T) {
 	s.sees("Your account")
 
 	s.run("naming the token", chromedp.SendKeys(`#token-name`, "laptop"))
-	s.run("choosing a permission", chromedp.Click(`//input[@name="scopes" and @value="read"]`))
+	s.ticks(`//input[@name="scopes" and @value="read"]`)
 	s.presses("Create token")
 	s.sees("The token is ready.")
 	s.look("account-token")

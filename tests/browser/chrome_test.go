@@ -51,6 +51,7 @@ func newChrome(t *testing.T, options ...chromedp.ExecAllocatorOption) *chrome {
 		chromedp.Headless, chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("lang", "en-US"), chromedp.Flag("accept-lang", "en-US"),
 		chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("force-prefers-reduced-motion", true), // or a page still scrolls when it is clicked
 	}, options...)
 	// Not the test's context: the browser has to end before the test does, which the cancel function waits for.
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
@@ -163,6 +164,20 @@ func (c *chrome) types(label, text string) {
 func (c *chrome) presses(name string) {
 	c.Helper()
 	c.run("pressing "+name, chromedp.WaitVisible(button(name)), chromedp.Click(button(name)))
+}
+
+// ticks clicks a checkbox, and sees that it is ticked.
+func (c *chrome) ticks(box string) {
+	c.Helper()
+	c.run("ticking "+box, chromedp.WaitVisible(box), chromedp.Click(box))
+	ticked := fmt.Sprintf(`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE, null)`+
+		`.singleNodeValue.checked`, box)
+	for deadline := time.Now().Add(patience); !ask(c, "the box", chromedp.Evaluate[bool](ticked)); {
+		if time.Now().After(deadline) {
+			c.Fatalf("%s is not ticked", box)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // signsIn fills the sign-in form, and sends it by the Enter key.
