@@ -11,7 +11,7 @@ readonly module=github.com/oauth2-passport/caddy-passport
 readonly test_needs=(gcc:build-essential curl:curl chromium:chromium strace:strace pg_ctlcluster:postgresql
 	node:nodejs npm:npm nginx:nginx-light
 	php-fpm:php-fpm)
-readonly bench_needs=(wrk:wrk)
+readonly bench_needs=(wrk:wrk pg_ctlcluster:postgresql)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 readonly root

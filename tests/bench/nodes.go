@@ -4,16 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
-	"testing"
 	"time"
-
-	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
 )
 
 const (
@@ -25,7 +20,7 @@ const (
 func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
 	var tb serverTB
 	defer tb.end(&err)
-	database := pgtest.Start(&tb).Database()
+	database := s.postgres(&tb).Database()
 	m, err := newMint("ES256")
 	if err != nil {
 		return nil, err
@@ -71,7 +66,10 @@ func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
 	at := func(q float64) float64 { return lags[int(q*float64(len(lags)-1))] }
 	r := &row{
 		Work: "a revocation on another node, PostgreSQL, both issue tokens", Value: at(0.99),
-		bars: []bar{valueAtMost("p99", 1, " s")},
+		bars: []bar{
+			valueAtMost("p99", 1, " s"),
+			{"median", func(*row) float64 { return 1e3 * at(0.5) }, false, 100, " ms"},
+		},
 		Measured: fmt.Sprintf("p99 %.0f ms, median %.0f ms, most %.0f ms of %d",
 			1e3*at(0.99), 1e3*at(0.5), 1e3*at(1), len(lags)),
 	}
@@ -79,38 +77,6 @@ func (s *suite) nodes(ctx context.Context) (rows []*row, err error) {
 	return []*row{r, {
 		Work: "a node on PostgreSQL that has nothing to do", Measured: fmt.Sprintf("%.1f ms of CPU a second", 1e3*idle),
 	}}, nil
-}
-
-// warmNode compares a node on PostgreSQL, with its audit log in a file, with a gateway on
-// Badger: a token that has been seen asks neither.
-func (s *suite) warmNode(ctx context.Context) (rows []*row, err error) {
-	var tb serverTB
-	defer tb.end(&err)
-	server := pgtest.Start(&tb)
-	return s.grouped("warm-node", "ES256", func(ctx context.Context, s *suite, g *gateway, m *mint) (
-		[]*leg, []*row, error,
-	) {
-		node, err := s.newGateway(filepath.Base(g.dir)+"-postgres", "ES256")
-		if err != nil {
-			return nil, nil, err
-		}
-		node.storage, node.key, node.issuer = "postgres "+server.Database(), m.pem, g.issuer
-		node.options = "\tlog audit {\n\t\toutput file audit.log\n\t\tinclude passport.audit\n\t}\n"
-		if err := s.launch(ctx, node, func() (*http.Request, error) { return readyAt(node, m) }); err != nil {
-			return nil, nil, err
-		}
-		token, err := m.token()
-		if err != nil {
-			return nil, nil, err
-		}
-		return []*leg{guardedLeg("badger", g, token), guardedLeg("postgres", node, token)}, []*row{
-			{Work: "passport_auth, one token, warm, Badger", leg: "badger"},
-			{
-				Work: "the same on PostgreSQL with an audit log, to Badger", leg: "postgres", base: "badger",
-				bars: []bar{cpuAtMost(1.02)},
-			},
-		}, nil
-	})(ctx)
 }
 
 // idleCPU is how much of a second of the CPU a node uses in one when nobody asks it for anything.
@@ -166,43 +132,4 @@ func readyAt(g *gateway, m *mint) (*http.Request, error) {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	return request, err
-}
-
-// serverTB is what a server for tests reports to, where there is no test.
-type serverTB struct {
-	testing.TB
-	cleanups []func()
-	failed   []error
-}
-
-// fatalError is what Fatal panics with.
-type fatalError struct{ error }
-
-func (*serverTB) Helper() {}
-
-func (tb *serverTB) Cleanup(fn func()) { tb.cleanups = append(tb.cleanups, fn) }
-
-func (tb *serverTB) Error(args ...any) {
-	tb.failed = append(tb.failed, errors.New(fmt.Sprint(args...)))
-}
-
-func (tb *serverTB) Fatal(args ...any) { panic(fatalError{errors.New(fmt.Sprint(args...))}) }
-
-func (tb *serverTB) Fatalf(format string, args ...any) {
-	panic(fatalError{fmt.Errorf(format, args...)})
-}
-
-// end stops the server, and adds to err what it has reported.
-func (tb *serverTB) end(err *error) {
-	switch fatal := recover().(type) {
-	case nil:
-	case fatalError:
-		tb.failed = append(tb.failed, fatal.error)
-	default:
-		panic(fatal)
-	}
-	for _, fn := range slices.Backward(tb.cleanups) {
-		fn()
-	}
-	*err = errors.Join(append([]error{*err}, tb.failed...)...)
 }

@@ -62,10 +62,12 @@ func (s *suite) works() []work {
 		{"token-eddsa", "tokens a second, EdDSA", false, s.grouped("token-eddsa", "EdDSA", tokens)},
 		{"grants", "codes and refresh tokens, ES256", true, s.grants},
 		{"warm-node", "tokens that have been seen, on PostgreSQL", false, s.warmNode},
+		{"token-node", "tokens a second on PostgreSQL, and pgbench", false, s.tokenNode},
 		{"nodes", "how soon a revocation holds on another node", true, s.nodes},
 		{"introspect", "questions about live tokens", true, s.grouped("introspect", "ES256", introspect)},
 		{"cache", "memory of a token that has been seen", true, s.cacheMemory},
 		{"memory", "memory and files with many live tokens", false, s.liveMemory},
+		{"backup", "backup and restore of a million tokens, traffic beside", false, s.backups},
 		{"start", "start with a million live tokens", false, s.startTime},
 	}
 }

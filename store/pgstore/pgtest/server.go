@@ -28,6 +28,7 @@ type Server struct {
 	Port int
 
 	t         testing.TB
+	settings  []string
 	dir       string
 	bin       string
 	owner     *syscall.Credential // PostgreSQL refuses to run as root
@@ -35,10 +36,12 @@ type Server struct {
 	databases atomic.Int64
 }
 
-// Start makes a cluster and runs a server on it. The test fails when PostgreSQL is not installed.
-func Start(t testing.TB) *Server {
+// Start makes a cluster and runs a server on it, with more settings, such as "fsync=on". The test fails when PostgreSQL
+// is not installed.
+func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t)
+	s.settings = settings
 	s.command("initdb", "-D", s.dir, "-U", "passport", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
 	s.Run()
 	return s
@@ -104,9 +107,15 @@ func newServer(t testing.TB) *Server {
 // Run starts the server that Start made, after [Server.Stop] or [Server.Kill].
 func (s *Server) Run() {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.dir, "-p", strconv.Itoa(s.Port),
+	args := []string{
+		"-D", s.dir, "-p", strconv.Itoa(s.Port),
 		"-c", "fsync=off", // it outlives a killed server, and no test cuts the power
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200",
+	}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	cmd := exec.Command(s.Program("postgres"), args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	log, err := os.OpenFile(s.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -182,13 +191,16 @@ func (s *Server) exec(statement string) error {
 
 func (s *Server) command(name string, args ...string) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	cmd := exec.Command(s.Program(name), args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	cmd.Dir = filepath.Dir(s.dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 }
+
+// Program is where a program of PostgreSQL is, such as pgbench.
+func (s *Server) Program(name string) string { return filepath.Join(s.bin, name) }
 
 // binaries is the folder with the server's programs: on Debian they are not on the PATH.
 func binaries(t testing.TB) string {
