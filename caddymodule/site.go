@@ -139,7 +139,10 @@ func guard(ctx caddy.Context, srv *caddyhttp.Server, list *caddyhttp.RouteList) 
 	watchConnections(srv)
 	s := &site{routes: *list, logger: ctx.Logger()}
 	s.names.add(targetFields...)
-	s.chain = sync.OnceValue(func() caddyhttp.Handler { return s.routes.Compile(caddyhttp.HandlerFunc(leave)) })
+	direct := !observed(ctx, srv)
+	s.chain = sync.OnceValue(func() caddyhttp.Handler {
+		return compile(s.routes, caddyhttp.HandlerFunc(leave), direct)
+	})
 	s.doors = sync.OnceValue(func() *doors { return findDoors(s.routes, srv.NamedRoutes) })
 	route := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{s}}
 	if err := route.ProvisionHandlers(ctx, nil); err != nil {
