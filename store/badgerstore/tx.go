@@ -84,7 +84,18 @@ func (t *updateTx) Get(key []byte) ([]byte, error) {
 	case deleted:
 		return nil, store.ErrNotFound
 	}
-	return get(t.w.snapshot(), key)
+	found, known := t.w.recent.get(key)
+	if !known {
+		var err error
+		if found, err = read(t.w.snapshot(), key); err != nil {
+			return nil, err
+		}
+		t.w.recent.put(key, found)
+	}
+	if found.over(time.Now()) {
+		return nil, store.ErrNotFound
+	}
+	return bytes.Clone(found.value), nil
 }
 
 func (t *updateTx) Put(key, value []byte, ttl time.Duration) error {
@@ -182,21 +193,29 @@ func (t *updateTx) Scan(prefix, from []byte, fn func(key, value []byte) error) e
 }
 
 func get(txn *badger.Txn, key []byte) ([]byte, error) {
+	found, err := read(txn, key)
+	if err == nil && found.absent {
+		err = store.ErrNotFound
+	}
+	return found.value, err
+}
+
+func read(txn *badger.Txn, key []byte) (remembered, error) {
 	if len(key) == 0 || len(key) > maxKey {
-		return nil, store.ErrNotFound
+		return remembered{absent: true}, nil
 	}
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, store.ErrNotFound
+		return remembered{absent: true}, nil
 	}
 	if err != nil {
-		return nil, unreadable(err)
+		return remembered{}, unreadable(err)
 	}
 	value, err := item.ValueCopy(nil)
 	if err != nil {
-		return nil, unreadable(err)
+		return remembered{}, unreadable(err)
 	}
-	return value, nil
+	return remembered{value: value, expires: item.ExpiresAt()}, nil
 }
 
 // cursor walks over the stored pairs under a prefix.

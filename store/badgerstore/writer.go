@@ -58,6 +58,7 @@ type writer struct {
 
 	txn     *badger.Txn // what the updates read below pending; nil until somebody does
 	pending pending
+	recent  recent    // what the updates have read lately
 	ran     []*update // over pending, not yet committed
 }
 
@@ -185,7 +186,9 @@ func (w *writer) commit() {
 	}
 	var err error
 	if w.pending.count > 0 {
-		err = w.flush()
+		if err = w.flush(); err != nil {
+			w.recent = recent{} // what is on disk, only Badger knows
+		}
 	}
 	w.pending.reset()
 	for _, u := range w.ran {
@@ -205,6 +208,7 @@ func (w *writer) flush() error {
 	defer txn.Discard()
 	entries := make([]badger.Entry, 0, w.pending.count)
 	err := w.pending.each(func(c *write) error {
+		w.recent.forget(c.key)
 		if c.kind == deleted {
 			return txn.Delete([]byte(c.key))
 		}
