@@ -4,7 +4,6 @@ package issuer
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -137,19 +135,8 @@ func (h *house) codes(client string, people []*store.User, n int) []string {
 
 // BenchmarkGrants compares what people's grants cost with the token of a client for itself.
 func BenchmarkGrants(b *testing.B) {
-	h := newHouse(b, peopled, func(c *Config) {
-		c.Observer = nil
-		c.Lifetimes.AuthorizationCode = time.Hour
-		for i := range c.Clients {
-			if c.Clients[i].ID == "site" {
-				c.Clients[i].Grants = append(c.Clients[i].Grants, "client_credentials")
-			}
-		}
-	})
-	people := make([]*store.User, 1000)
-	for i := range people {
-		people[i] = h.person(fmt.Sprintf("Person %d", i))
-	}
+	h := newHouse(b, peopled, forGrants)
+	people := h.crowd(1000)
 	b.Run("client_credentials", func(b *testing.B) {
 		h.benchmark(b, "/oauth/token", basic("site", testSecret), "grant_type=client_credentials&scope=read+write", 32)
 	})

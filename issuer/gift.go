@@ -33,10 +33,11 @@ func (i *Issuer) newGift(r *store.Records, m mandate, granted, audience []string
 	f := &store.Family{
 		ID: m.familyID, ClientID: m.client.ID, UserID: m.user.ID, Issuer: m.issuer, Grant: m.grant.name,
 		Scopes: granted, Audience: audience, AuthenticatedAt: m.authenticatedAt,
-		AccessUntil: g.token.ExpiresAt, ExpiresAt: g.token.ExpiresAt,
+		ExpiresAt: g.token.ExpiresAt,
 	}
+	f.Gives(g.token, r.Now())
 	if m.grant.refreshable && i.givesRefreshTokens(m.client) {
-		g.refresh = store.NewSecret(store.RefreshToken)
+		g.refresh = f.NewRefreshToken()
 		if end := r.Now().Add(i.config.Lifetimes.RefreshTokenAbsolute); end.After(f.ExpiresAt) {
 			f.ExpiresAt = end
 		}

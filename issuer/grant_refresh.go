@@ -100,9 +100,7 @@ func (i *Issuer) rotate(ctx context.Context, r *store.Records, req *tokenRequest
 	if t.ExpiresAt.After(f.ExpiresAt) {
 		t.ExpiresAt = f.ExpiresAt.Truncate(time.Second)
 	}
-	if t.ExpiresAt.After(f.AccessUntil) {
-		f.AccessUntil = t.ExpiresAt
-	}
+	f.Gives(t, r.Now())
 	done.family = f
 	done.refresh, done.outcome, err = r.Rotate(f, token, i.config.Lifetimes.RefreshToken, i.config.RefreshGrace)
 	switch {

@@ -1,6 +1,12 @@
 package store
 
-import "time"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+)
 
 // Sweep is what a [DB] does each minute.
 func (s *Revocations) Sweep(now time.Time) { s.sweep(now) }
@@ -23,4 +29,36 @@ func Unescape(s string) string { return unescape(s) }
 func Decode[T any](data []byte) (record T, err error) {
 	err = decode([]byte("key"), data, &record)
 	return record, err
+}
+
+// PlainAgrees tells whether what is read and written by hand is what [encoding/json] makes of it.
+func PlainAgrees(data []byte) error {
+	return errors.Join(plainAgrees[keptFamily](data), plainAgrees[refreshToken](data), plainAgrees[Code](data),
+		plainAgrees[User](data))
+}
+
+func plainAgrees[T any, P interface {
+	*T
+	plainRecord
+}](data []byte) error {
+	var byHand, reflected T
+	err := json.Unmarshal(data, &reflected)
+	if readPlain(data, P(&byHand)) && (err != nil || !reflect.DeepEqual(byHand, reflected)) {
+		return fmt.Errorf("%s is read by hand as %+v, is %+v (%w)", data, byHand, reflected, err)
+	}
+	if _, ok := any(&reflected).(writtenPlain); !ok || err != nil {
+		return nil
+	}
+	want, wantErr := json.Marshal(&reflected)
+	got, gotErr := new(Records).encode(&reflected)
+	if string(got) != string(want) && wantErr == nil || (gotErr == nil) != (wantErr == nil) {
+		return fmt.Errorf("%s is written by hand (%v), not %s (%v)", got, gotErr, want, wantErr)
+	}
+	return nil
+}
+
+// ReadPlain tells whether a family, code or person is read without reflection.
+func ReadPlain(data []byte) bool {
+	return readPlain(data, new(keptFamily)) || readPlain(data, new(Code)) || readPlain(data, new(User)) ||
+		readPlain(data, new(refreshToken))
 }

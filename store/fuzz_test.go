@@ -3,6 +3,7 @@ package store_test
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func FuzzRecords(f *testing.F) {
 		map[string]any{"family_id": "x", "expires_at": start.Add(time.Hour).UnixNano()},
 		map[string]any{
 			"id": "x", "client_id": "c", "user_id": "x", "expires_at": start.Add(time.Hour).UnixNano(), "successor": []byte("abc"),
+			"access": []string{"t " + strconv.FormatInt(start.Add(time.Hour).Unix(), 10), "odd"}, "name": store.HashSecret("y"),
 			"previous": store.HashSecret("x"), "rotated_at": start.UnixNano(), "until": start.Add(time.Hour).UnixNano(),
 		},
 	} {
@@ -54,6 +56,9 @@ func FuzzRecords(f *testing.F) {
 		decodeTwice[store.AuthorizationRequest](t, data)
 		decodeTwice[store.Consent](t, data)
 		decodeTwice[store.Guesses](t, data)
+		if err := store.PlainAgrees(data); err != nil {
+			t.Error(err)
+		}
 
 		engine := new(storetest.Engine)
 		db, err := store.Open(t.Context(), engine, "i", func() time.Time { return start })
@@ -83,7 +88,8 @@ func FuzzRecords(f *testing.F) {
 			return errors.Join(err, r.RevokeToken("x"), r.DeleteClient("x"),
 				r.Clients("", func(store.Client) error { return nil }),
 				r.Tokens("", func(store.Token) error { return nil }),
-				r.TokensOfClient("c", "", func(store.Token) error { return nil }))
+				r.TokensOfClient("c", "", func(store.Token) error { return nil }),
+				r.TokensOfUser("x", "", func(store.Token) error { return nil }))
 		})
 		usePeople(t, db)
 		if again, err := store.Open(t.Context(), engine, "i", func() time.Time { return start }); err == nil {
@@ -149,6 +155,7 @@ func FuzzParseSecret(f *testing.F) {
 	for _, kind := range kinds {
 		f.Add(store.NewSecret(kind))
 	}
+	f.Add((&store.Family{ID: store.NewID(start)}).NewRefreshToken())
 	f.Add("")
 	f.Add("passport_rt_")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -159,8 +166,12 @@ func FuzzParseSecret(f *testing.F) {
 			}
 			return
 		}
-		n := number(t, s[len(kind):len(s)-6])
-		if want := reference(kind, n); s != want {
+		digits := s[len(kind) : len(s)-6]
+		name := digits[:len(digits)-43]
+		if len(name) != 0 && (len(name) != 43 || kind != store.RefreshToken) {
+			t.Fatalf("%q has a name of %d characters", s, len(name))
+		}
+		if want := reference(store.SecretKind(string(kind)+name), number(t, digits[len(name):])); s != want {
 			t.Errorf("%q is taken for a secret, %q is one", s, want)
 		}
 		if !store.SecretMatches(store.HashSecret(s), s) {

@@ -21,6 +21,10 @@ func NewID(now time.Time) string {
 	binary.BigEndian.PutUint16(id[6:], 0x7000|fraction)
 	id[8] = id[8]&0x3f | 0x80
 
+	return formatID(id)
+}
+
+func formatID(id [16]byte) string {
 	var out [36]byte
 	hex.Encode(out[0:8], id[0:4])
 	hex.Encode(out[9:13], id[4:6])
@@ -29,6 +33,21 @@ func NewID(now time.Time) string {
 	hex.Encode(out[24:36], id[10:16])
 	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
 	return string(out[:])
+}
+
+// parseID returns the bytes of an ID that is written as NewID does, and false for any other.
+func parseID(id string) (parsed [16]byte, ok bool) {
+	if len(id) != 36 {
+		return parsed, false
+	}
+	var digits [32]byte
+	kept := append(digits[:0], id[0:8]...)
+	kept = append(append(append(kept, id[9:13]...), id[14:18]...), id[19:23]...)
+	kept = append(kept, id[24:36]...)
+	if _, err := hex.Decode(parsed[:], kept); err != nil {
+		return parsed, false
+	}
+	return parsed, formatID(parsed) == id
 }
 
 // idAt is the beginning that all IDs of a time share; no ID of an earlier time is greater.

@@ -17,6 +17,8 @@ type Records struct {
 	prefix []byte // the issuer's, and the epoch's: one engine may serve more than one issuer
 	now    time.Time
 
+	writer plainWriter
+
 	revoked []Revocation // to be told to the set in memory once the transaction is on disk
 }
 
@@ -107,7 +109,7 @@ func (r *Records) get(key []byte, into any) error {
 }
 
 func (r *Records) put(key []byte, record any, expires time.Time) error {
-	value, err := json.Marshal(record)
+	value, err := r.encode(record)
 	if err != nil {
 		return fmt.Errorf("store: encoding %q: %w", key, err)
 	}
@@ -144,6 +146,9 @@ func (r *Records) ttl(expires time.Time) (time.Duration, error) {
 }
 
 func decode(key, value []byte, into any) error {
+	if plain, ok := into.(plainRecord); ok && readPlain(value, plain) {
+		return nil
+	}
 	if err := json.Unmarshal(value, into); err != nil {
 		return fmt.Errorf("store: the record %q is damaged: %w", key, err)
 	}

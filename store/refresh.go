@@ -26,11 +26,13 @@ type Family struct {
 	ExpiresAt       time.Time `json:"expires_at"`   // when it is over, however often it is refreshed
 	RevokedAt       time.Time `json:"revoked_at,omitzero"`
 
+	access []string // its access tokens that are good, see [Family.Gives]
 	tokens rotation
 }
 
 // rotation is where a family is with its refresh tokens.
 type rotation struct {
+	name      string    // the hash of what its tokens name it by; empty where they do not
 	current   string    // the hash of the one that has not been used
 	until     time.Time // when that one is over
 	previous  string    // the hash of the one before
@@ -55,6 +57,9 @@ type keptFamily struct {
 	ExpiresAt       int64    `json:"expires_at,omitempty"`
 	RevokedAt       int64    `json:"revoked_at,omitempty"`
 
+	Access []string `json:"access,omitempty"`
+
+	Name      string `json:"name,omitempty"`
 	Current   string `json:"current,omitempty"`
 	Until     int64  `json:"until,omitempty"`
 	Previous  string `json:"previous,omitempty"`
@@ -67,7 +72,7 @@ func (f *Family) kept() *keptFamily {
 		ID: f.ID, ClientID: f.ClientID, UserID: f.UserID, Issuer: f.Issuer, Grant: f.Grant, Scopes: f.Scopes,
 		Audience: f.Audience, AuthenticatedAt: nanoseconds(f.AuthenticatedAt), CreatedAt: nanoseconds(f.CreatedAt),
 		UsedAt: nanoseconds(f.UsedAt), AccessUntil: nanoseconds(f.AccessUntil), ExpiresAt: nanoseconds(f.ExpiresAt),
-		RevokedAt: nanoseconds(f.RevokedAt), Current: f.tokens.current, Until: nanoseconds(f.tokens.until),
+		RevokedAt: nanoseconds(f.RevokedAt), Access: f.access, Name: f.tokens.name, Current: f.tokens.current, Until: nanoseconds(f.tokens.until),
 		Previous: f.tokens.previous, Successor: f.tokens.successor, RotatedAt: nanoseconds(f.tokens.rotatedAt),
 	}
 }
@@ -77,9 +82,9 @@ func (k *keptFamily) family() *Family {
 		ID: k.ID, ClientID: k.ClientID, UserID: k.UserID, Issuer: k.Issuer, Grant: k.Grant, Scopes: k.Scopes,
 		Audience: k.Audience, AuthenticatedAt: timeAt(k.AuthenticatedAt), CreatedAt: timeAt(k.CreatedAt),
 		UsedAt: timeAt(k.UsedAt), AccessUntil: timeAt(k.AccessUntil), ExpiresAt: timeAt(k.ExpiresAt),
-		RevokedAt: timeAt(k.RevokedAt),
+		RevokedAt: timeAt(k.RevokedAt), access: k.Access,
 		tokens: rotation{
-			current: k.Current, until: timeAt(k.Until), previous: k.Previous, successor: k.Successor,
+			name: k.Name, current: k.Current, until: timeAt(k.Until), previous: k.Previous, successor: k.Successor,
 			rotatedAt: timeAt(k.RotatedAt),
 		},
 	}
@@ -101,8 +106,8 @@ func timeAt(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// refreshToken is one refresh token of a family, found by its hash. It never changes: the family knows what became of
-// it.
+// refreshToken is one refresh token of a family that has no name in it, found by its hash. It never changes: the family
+// knows what became of it.
 type refreshToken struct {
 	FamilyID  string `json:"family_id"`
 	ExpiresAt int64  `json:"expires_at"` // nanoseconds since 1970
@@ -146,17 +151,21 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 	if refresh == "" {
 		return r.putFamily(f, f.ExpiresAt)
 	}
-	if err := r.putRefresh(f, HashSecret(refresh), idle); err != nil {
+	if err := r.putRefresh(f, refresh, idle); err != nil {
 		return err
 	}
 	return r.putFamily(f, f.tokens.until)
 }
 
 // putRefresh makes a refresh token the family's current one.
-func (r *Records) putRefresh(f *Family, hash string, idle time.Duration) error {
-	f.tokens.current, f.tokens.until = hash, earlier(r.now.Add(idle), f.ExpiresAt)
-	return r.put(r.key(kindRefresh, hash), &refreshToken{FamilyID: f.ID, ExpiresAt: nanoseconds(f.tokens.until)},
-		f.tokens.until)
+func (r *Records) putRefresh(f *Family, refresh string, idle time.Duration) error {
+	f.tokens.current, f.tokens.until = HashSecret(refresh), earlier(r.now.Add(idle), f.ExpiresAt)
+	if name, named := nameIn(refresh); named {
+		f.tokens.name = HashSecret(name)
+		return nil
+	}
+	return r.put(r.key(kindRefresh, f.tokens.current),
+		&refreshToken{FamilyID: f.ID, ExpiresAt: nanoseconds(f.tokens.until)}, f.tokens.until)
 }
 
 // putFamily keeps a family as long as it has a token that is good.
@@ -167,9 +176,20 @@ func (r *Records) putFamily(f *Family, until time.Time) error {
 	return r.put(r.key(kindFamily, f.ID), f.kept(), until)
 }
 
+// crowdOut makes room where a client has too many families in a person's name. Most have few, which the index alone
+// tells: it may know some that are over, but none too few.
 func (r *Records) crowdOut(f *Family) error {
+	known := 0
+	prefix := r.list(kindFamilyByUser, f.UserID, f.ClientID)
+	err := r.tx.Scan(prefix, nil, func(_, _ []byte) error {
+		known++
+		return nil
+	})
+	if err != nil || known < maxFamilies {
+		return err
+	}
 	var others []Family
-	err := r.familiesOf(r.list(kindFamilyByUser, f.UserID, f.ClientID), func(f Family) error {
+	err = r.familiesOf(prefix, func(f Family) error {
 		others = append(others, f)
 		return nil
 	})
@@ -215,16 +235,6 @@ func (r *Records) familiesOf(prefix []byte, fn func(Family) error) error {
 	})
 }
 
-// FamilyOfToken returns the family of a refresh token, revoked ones included, or [ErrNotFound] for a token that is not
-// known, or over. It does not tell whether the token has been used: see [Records.Rotate].
-func (r *Records) FamilyOfToken(refresh string) (*Family, error) {
-	t, err := r.refreshToken(HashSecret(refresh))
-	if err != nil {
-		return nil, err
-	}
-	return r.Family(t.FamilyID)
-}
-
 // RefreshTokenUsed tells whether a refresh token of f has been used, and when f's current one is over.
 func (f *Family) RefreshTokenUsed(refresh string) (used bool, until time.Time) {
 	return HashSecret(refresh) != f.tokens.current, f.tokens.until
@@ -253,9 +263,9 @@ func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (
 	hash := HashSecret(refresh)
 	switch {
 	case hash == f.tokens.current:
-		next := NewSecret(RefreshToken)
-		f.tokens.previous, f.tokens.successor, f.tokens.rotatedAt, f.UsedAt = hash, seal(refresh, f.ID, next), r.now, r.now
-		if err := r.putRefresh(f, HashSecret(next), idle); err != nil {
+		next := f.next(refresh)
+		f.tokens.previous, f.tokens.successor, f.tokens.rotatedAt, f.UsedAt = hash, seal(refresh, f.ID, unshared(refresh, next)), r.now, r.now
+		if err := r.putRefresh(f, next, idle); err != nil {
 			return "", Rotated, err
 		}
 		return next, Rotated, r.putFamily(f, f.tokens.until)
@@ -269,7 +279,7 @@ func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (
 		return "", Repeated, err
 	}
 	f.UsedAt = r.now
-	return next, Repeated, r.putFamily(f, f.tokens.until)
+	return shared(refresh, next), Repeated, r.putFamily(f, f.tokens.until)
 }
 
 // RevokeFamily ends a family: its refresh tokens and its access tokens. One that is revoked already stays so.
@@ -290,6 +300,9 @@ func (r *Records) RevokeFamily(f *Family) error {
 		return err
 	}
 	if err := r.tx.Delete(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID)); err != nil {
+		return err
+	}
+	if err := r.indexAccess(f); err != nil {
 		return err
 	}
 	return r.revoke(revocation)

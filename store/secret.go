@@ -33,17 +33,20 @@ const (
 	entropyLen  = 43 // characters of base62 that 256 bits take
 	checksumLen = 6  // characters of base62 that 32 bits take
 
-	maxSecretLen = len(SessionSecret) + entropyLen + checksumLen
+	maxSecretLen = len(RefreshToken) + 2*entropyLen + checksumLen // see familyToken
 )
 
 // NewSecret returns a new opaque secret: kind, 256 random bits in base62 and a CRC-32 of all before it, in base62 too.
-func NewSecret(kind SecretKind) string {
+func NewSecret(kind SecretKind) string { return newSecret(kind, "") }
+
+// newSecret is NewSecret with a name between the kind and the random bits.
+func newSecret(kind SecretKind, name string) string {
 	var random [32]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		panic(err) // crypto/rand.Read never fails since Go 1.24
 	}
 	var buf [maxSecretLen]byte
-	s := appendEntropy(append(buf[:0], kind...), random)
+	s := appendEntropy(append(append(buf[:0], kind...), name...), random)
 	return string(appendChecksum(s, checksum(s)))
 }
 
@@ -55,7 +58,8 @@ func ParseSecret(s string) (SecretKind, bool) {
 		if !ok {
 			continue
 		}
-		if len(random) != entropyLen+checksumLen || strings.IndexFunc(random, notBase62) >= 0 {
+		named := kind == RefreshToken && len(random) == 2*entropyLen+checksumLen
+		if !named && len(random) != entropyLen+checksumLen || strings.IndexFunc(random, notBase62) >= 0 {
 			return "", false
 		}
 		body, tail := s[:len(s)-checksumLen], s[len(s)-checksumLen:]

@@ -26,6 +26,8 @@ type Token struct {
 	Name       string    `json:"name,omitempty"` // what its owner calls it
 	Hash       string    `json:"hash,omitempty"` // HashSecret
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+
+	listed bool // by its family, see [Family.Gives]
 }
 
 // Token returns the record of the token with that ID, revoked ones included, or [ErrNotFound].
@@ -52,7 +54,7 @@ func (r *Records) PutToken(t *Token) error {
 	if err != nil {
 		return err
 	}
-	if t.UserID != "" {
+	if t.UserID != "" && !t.listed {
 		if err := r.tx.Put(r.key(kindTokenByUser, t.UserID, t.ID), nil, ttl); err != nil {
 			return err
 		}
@@ -163,20 +165,20 @@ func (r *Records) TokensOfClient(clientID, after string, fn func(Token) error) e
 	return r.indexed(r.list(kindTokenByClient, clientID), after, fn)
 }
 
-// TokensOfUser is [Records.Tokens] for one person.
-func (r *Records) TokensOfUser(userID, after string, fn func(Token) error) error {
-	return r.indexed(r.list(kindTokenByUser, userID), after, fn)
-}
-
 func (r *Records) indexed(prefix []byte, after string, fn func(Token) error) error {
 	return r.tx.Scan(prefix, following(prefix, after), func(key, _ []byte) error {
-		t, err := r.Token(unescape(string(key[len(prefix):])))
-		if errors.Is(err, ErrNotFound) {
-			return nil // its record is over, its place in the index not yet
-		}
-		if err != nil {
-			return err
-		}
-		return fn(*t)
+		return r.ifKnown(unescape(string(key[len(prefix):])), fn)
 	})
+}
+
+// ifKnown calls fn with the token of that ID unless its record is over, when its place in the index may not be yet.
+func (r *Records) ifKnown(id string, fn func(Token) error) error {
+	t, err := r.Token(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fn(*t)
 }

@@ -112,7 +112,7 @@ func (k *stock) fill(ctx context.Context, g *gateway, db *store.DB) error {
 			Grant: "authorization_code", Scopes: []string{"read"}, AuthenticatedAt: r.Now(),
 			ExpiresAt: r.Now().Add(30 * 24 * time.Hour),
 		}
-		first := store.NewSecret(store.RefreshToken)
+		first := f.NewRefreshToken()
 		if err := r.PutFamily(f, first, 24*time.Hour); err != nil {
 			return err
 		}
