@@ -242,7 +242,7 @@ func (a *Auth) pass(
 	a.keepToken(r, v)
 	v.introduce(r.Header, id)
 	if !introduced && id.Session() {
-		w.Header().Add("Vary", "Cookie, Authorization") // or a cache in front gives one person's answer to another
+		w = private(w)
 		open.giveToken(w, r, v, id)
 	}
 	if len(a.upstream) > 0 {

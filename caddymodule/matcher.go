@@ -6,13 +6,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/oauth2-passport/caddy-passport/issuer"
 )
 
 func init() {
 	caddy.RegisterModule(Matcher{})
 }
 
-// Matcher is the matcher passport: it matches a request that has a good token which meets every demand. What it matches
+// Matcher is the matcher passport: it matches a request that has a good token, or a session, which meets every demand. What it matches
 // has not been let through by that: placeholders and identity headers are passport_auth's.
 //
 // A request whose token cannot be checked, because storage is not available, is answered with 503.
@@ -37,6 +39,9 @@ type Matcher struct {
 	// Clients are the IDs of the issuer's clients that match. They may have global placeholders. Default: every client.
 	Clients []string `json:"clients,omitempty"`
 
+	// Session has a person's browser session match too, as passport_auth lets one pass. Default: false.
+	Session bool `json:"session,omitempty"`
+
 	// Trust are other issuers whose JWTs are good here too. Default: none.
 	Trust []*Trust `json:"trust,omitempty"`
 
@@ -58,7 +63,7 @@ func (Matcher) CaddyModule() caddy.ModuleInfo {
 func (m *Matcher) Provision(ctx caddy.Context) error {
 	m.gate = &gate{
 		scopes: m.Scopes, anyScope: m.AnyScope, subject: m.Subject, audience: m.Audience, clients: m.Clients,
-		trust: m.Trust, introspect: m.Introspect,
+		trust: m.Trust, introspect: m.Introspect, session: m.Session,
 	}
 	return m.gate.provision(ctx, m.Issuer)
 }
@@ -74,7 +79,11 @@ func (m *Matcher) Match(r *http.Request) bool {
 
 // MatchWithError implements [caddyhttp.RequestMatcherWithError].
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
-	open, id, refused := m.gate.identify(r, begin(r))
+	v := begin(r)
+	if m.Session && !v.stripped { // on a site without a directive of ours
+		v.session = issuer.SessionCookie(r)
+	}
+	open, id, refused := m.gate.identify(r, v)
 	switch {
 	case refused != nil && refused.status == http.StatusServiceUnavailable:
 		return false, caddyhttp.Error(http.StatusServiceUnavailable, refused.cause)
@@ -86,13 +95,14 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
-//	passport [<option> <value...>] {
+//	passport [<option> [<value...>]] {
 //	    issuer    <issuer name>|off
 //	    scopes    <scope...>
 //	    any_scope <scope...>
 //	    subject   user|client
 //	    audience  <value...>
 //	    clients   <client_id...>
+//	    session
 //	    trust     ...
 //	    introspect ...
 //	}
@@ -107,6 +117,7 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"subject":   subject(&m.Subject),
 		"audience":  list(&m.Audience),
 		"clients":   list(&m.Clients),
+		"session":   flag(&m.Session),
 	}
 	foreignOptions(options, &m.Trust, &m.Introspect)
 	if d.NextArg() {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 func TestMatcherMatchesGoodTokensOnly(t *testing.T) {
@@ -86,6 +88,56 @@ func TestMatcherSeesTokenThatHasBeenTaken(t *testing.T) {
 	}
 }
 
+// TestMatcherMatchesSessions: where passport_auth lets a person pass, a matcher can tell what the person may do.
+func TestMatcherMatchesSessions(t *testing.T) {
+	h := newHouse(t, "")
+	read := h.token("read")
+	_, cookie := h.person()
+	csrf := verify.CSRFToken("http " + cookie)
+	for name, directives := range map[string]string{"beside passport_auth": "passport_auth {\n session\n optional\n}", "alone": ""} {
+		h.load("http://{$ADDR} {\n" + directives + `
+			@write passport {
+				session
+				scopes write
+			}
+			@client passport session {
+				subject client
+			}
+			@token passport scopes write
+			header @write +X-Is write
+			header @client +X-Is client
+			header @token +X-Is token
+			respond ok
+		}`)
+		for _, test := range []struct {
+			name, method string
+			fields       []string
+			want         string
+		}{
+			{"nobody", "GET", nil, ""},
+			{"looks", "GET", []string{"Cookie", "passport_session=" + cookie}, "write"},
+			{"another cookie", "GET", []string{"Cookie", "passport_session=x"}, ""},
+			{"forged", "POST", []string{"Cookie", "passport_session=" + cookie}, ""},
+			{"of another site", "GET", []string{
+				"Cookie", "passport_session=" + cookie, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors",
+			}, ""},
+			{"with the token against forgery", "POST", []string{
+				"Cookie", "passport_session=" + cookie, "X-Xsrf-Token", csrf,
+			}, "write"},
+			{"a bearer token wins", "GET", []string{
+				"Cookie", "passport_session=" + cookie, "Authorization", bearer(read),
+			}, "client"},
+		} {
+			t.Run(name+", "+test.name, func(t *testing.T) {
+				resp := h.send(test.method, "/", test.fields...)
+				if got := strings.Join(resp.header["X-Is"], " "); got != test.want {
+					t.Errorf("%d matches %q, want %q", resp.status, got, test.want)
+				}
+			})
+		}
+	}
+}
+
 func TestMatcherCaddyfile(t *testing.T) {
 	tests := map[string]struct{ in, want string }{
 		"alone":    {`passport`, `{}`},
@@ -95,6 +147,9 @@ func TestMatcherCaddyfile(t *testing.T) {
 			`{"issuer":"x","scopes":["a"],"subject":"client"}`},
 		"block": {"passport {\n any_scope a b\n audience u v\n clients c d\n}",
 			`{"any_scope":["a","b"],"audience":["u","v"],"clients":["c","d"]}`},
+		"session":           {"passport session {\n scopes a\n}", `{"scopes":["a"],"session":true}`},
+		"session twice":     {"passport session {\n session\n}", `repeated`},
+		"session of a name": {`passport session ada`, `wrong argument count`},
 		"unknown":           {`passport scope a`, `unknown option "scope"`},
 		"unknown in block":  {"passport {\n realm x\n}", `unknown option "realm"`},
 		"no value":          {`passport scopes`, `wrong argument count`},
