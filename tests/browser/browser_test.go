@@ -387,6 +387,16 @@ func TestGermanPages(t *testing.T) {
 	if lang != "de" {
 		t.Errorf("the page is in %q", lang)
 	}
+	s.types("Benutzername oder E-Mail-Adresse", "ann")
+	s.types("Passwort", password+"\r")
+	s.sees("Zugriff")
+	s.look("consent-german")
+	s.open(s.url + "/oauth/account")
+	s.sees("Ihr Konto")
+	s.look("account-german")
+	s.open(s.url + "/oauth/nowhere")
+	s.sees("Hier ist nichts")
+	s.look("not-found-german")
 }
 
 // TestScriptsOfASiteUseTheSession calls the JSON API from a page of the same site, as its own front end does.
