@@ -39,9 +39,11 @@ type gateway struct {
 	algorithm string // empty: Caddy without an issuer
 	storage   string // of the issuer, as the Caddyfile has it; empty: Badger
 	options   string // more lines of the global options
+	foreign   bool   // another Caddy, which has nothing of this program
 	admin     string // address of the admin endpoint
 
 	bare       string // address of the site that has reverse_proxy only
+	floor      string // address of the same site with one signature's verification; see [floor]
 	guarded    string // address of the same site with an issuer and passport_auth
 	require    string // the same with an expression
 	report     string // the same with report_only
@@ -77,11 +79,11 @@ func (s *suite) startUpstream(ctx context.Context) error {
 
 // newGateway makes a gateway that has not begun yet, with a store of its own. Without an algorithm it has no issuer.
 func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
-	g := &gateway{dir: filepath.Join(s.dir, name), algorithm: algorithm}
+	g := &gateway{dir: filepath.Join(s.dir, name), algorithm: algorithm, foreign: s.caddy != ""}
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	err := freeAddresses(&g.admin, &g.bare, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal,
+	err := freeAddresses(&g.admin, &g.bare, &g.floor, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal,
 		&g.session, &g.respond, &g.many)
 	if err != nil {
 		return nil, err
@@ -196,6 +198,9 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n%s}\n", g.bare, proxy)
 	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\trespond `{\"access_token\":\"%s\"}`\n}\n", g.respond,
 		strings.Repeat("a", respondedBody-19))
+	if g.algorithm != "" && !g.foreign {
+		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\t%s\n%s}\n", g.floor, floorDirective, proxy)
+	}
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
 			proxy)

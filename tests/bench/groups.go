@@ -90,11 +90,15 @@ func guardedLeg(name string, g *gateway, tokens ...string) *leg {
 
 // freshLeg sends tokens that nobody has seen.
 func freshLeg(name string, g *gateway, m *mint, most int) *leg {
+	return freshLegAt(name, g, g.guarded, m, most)
+}
+
+func freshLegAt(name string, g *gateway, address string, m *mint, most int) *leg {
 	l := guardedLeg(name, g)
-	l.most = most
+	l.load.address, l.most = address, most
 	l.fresh = func(n int) ([][]byte, error) {
 		tokens, err := m.tokens(n)
-		return gets(g.guarded, tokens), err
+		return gets(address, tokens), err
 	}
 	return l
 }
@@ -177,20 +181,29 @@ func fresh(ctx context.Context, _ *suite, g *gateway, m *mint) ([]*leg, []*row, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return []*leg{
-			bareLeg("bare", g, token), freshLeg("never seen", g, m, 1<<20), refusedLeg("forged", g, forged...),
-			refusedLeg("revoked", g, revoked...),
-		}, []*row{
-			{Work: "ES256, every token never seen", leg: "never seen", base: "bare", bars: []bar{cpuAtMost(1.75)}},
-			{
-				Work: "ES256, forged tokens, to good ones never seen", leg: "forged", base: "never seen",
-				bars: []bar{cpuAtMost(1)},
-			},
-			{
-				Work: "ES256, revoked tokens, to good ones never seen", leg: "revoked", base: "never seen",
-				bars: []bar{cpuAtMost(1)},
-			},
-		}, nil
+	legs := []*leg{
+		bareLeg("bare", g, token), freshLeg("never seen", g, m, 1<<20), refusedLeg("forged", g, forged...),
+		refusedLeg("revoked", g, revoked...),
+	}
+	var floors []*row
+	if !g.foreign {
+		legs = append(legs, freshLegAt("floor", g, g.floor, m, 1<<20))
+		floors = []*row{
+			{Work: "ES256, verified by the standard library, nothing else", leg: "floor", base: "bare"},
+			{Work: "ES256, every token never seen, to that", leg: "never seen", base: "floor"},
+		}
+	}
+	return legs, append(floors, []*row{
+		{Work: "ES256, every token never seen", leg: "never seen", base: "bare", bars: []bar{cpuAtMost(1.75)}},
+		{
+			Work: "ES256, forged tokens, to good ones never seen", leg: "forged", base: "never seen",
+			bars: []bar{cpuAtMost(1)},
+		},
+		{
+			Work: "ES256, revoked tokens, to good ones never seen", leg: "revoked", base: "never seen",
+			bars: []bar{cpuAtMost(1)},
+		},
+	}...), nil
 }
 
 // flood: good tokens beside bad ones, of which there come a thousand a second.
