@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -34,10 +33,12 @@ type Engine struct {
 	timeout time.Duration
 	logger  *zap.Logger
 
-	mu     sync.Mutex
-	closed bool
-	inside sync.WaitGroup // transactions and what runs beside them; nothing is added once closed
-	stop   context.CancelFunc
+	mu      sync.Mutex
+	closed  bool
+	inside  sync.WaitGroup // transactions and what runs beside them; nothing is added once closed
+	stop    context.CancelFunc
+	queue   []*update // in line
+	writers int       // goroutines that come for them
 
 	retrying chan struct{} // holds one token for the transaction that is run again
 }
@@ -67,6 +68,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		pool.Close()
 		return nil, err
 	}
+	headroom()
 	background, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.inside.Go(func() { e.deleteExpired(background) })
@@ -119,13 +121,30 @@ func (e *Engine) Close() error {
 
 // View runs fn on one snapshot.
 func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
-	return e.run(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", true, fn)
-}
-
-// Update runs fn in a serializable transaction, again when it met another's. Its writes are sent with the commit, in
-// one round trip.
-func (e *Engine) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return e.run(ctx, "BEGIN ISOLATION LEVEL SERIALIZABLE", false, fn)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.inside.Done()
+	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+	defer cancel()
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer conn.Release() // a connection that is left within a transaction is closed by the pool
+	t := &tx{ctx: ctx, conn: conn.Conn(), begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", readOnly: true}
+	defer t.abandon()
+	if err := fn(t); err != nil {
+		if t.fault != nil {
+			return t.fault // what went wrong, not what fn made of it
+		}
+		return err
+	}
+	return t.commit()
 }
 
 // enter lets a transaction in, unless the engine is closed. Who came in calls inside.Done.
@@ -137,58 +156,6 @@ func (e *Engine) enter() error {
 	}
 	e.inside.Add(1)
 	return nil
-}
-
-func (e *Engine) run(ctx context.Context, begin string, readOnly bool, fn func(store.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := e.enter(); err != nil {
-		return err
-	}
-	defer e.inside.Done()
-	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
-	defer cancel()
-	err := e.attempt(ctx, begin, readOnly, fn)
-	if !conflict(err) {
-		return err
-	}
-	// Those of this process that met another wait for each other from now on, or they would go on meeting.
-	select {
-	case e.retrying <- struct{}{}:
-		defer func() { <-e.retrying }()
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	}
-	for attempt := 0; ; attempt++ {
-		if err = e.attempt(ctx, begin, readOnly, fn); !conflict(err) {
-			return err
-		}
-		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(attempt, 6))) //nolint:gosec // any will do
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (e *Engine) attempt(ctx context.Context, begin string, readOnly bool, fn func(store.Tx) error) error {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer conn.Release() // a connection that is left within a transaction is closed by the pool
-	t := &tx{ctx: ctx, conn: conn.Conn(), begin: begin, readOnly: readOnly}
-	defer t.abandon()
-	if err := fn(t); err != nil {
-		if t.fault != nil {
-			return t.fault // what went wrong, not what fn made of it
-		}
-		return err
-	}
-	return t.commit()
 }
 
 // conflict tells whether a transaction failed because of another and may succeed when it is run again:

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ const (
 	scanToEndSQL = `SELECT key, value FROM passport_records
 		WHERE key >= $1 AND (expires_at IS NULL OR expires_at > now()) ORDER BY key LIMIT $2`
 	putSQL = `INSERT INTO passport_records (key, value, expires_at)
-		VALUES ($1, $2, CASE WHEN $3::bigint = 0 THEN NULL ELSE now() + $3::bigint * interval '1 second' END)
+		SELECT key, value, CASE WHEN seconds = 0 THEN NULL ELSE now() + seconds * interval '1 second' END
+		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS r (key, value, seconds)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at`
 	deleteSQL = `DELETE FROM passport_records WHERE key = $1`
 )
@@ -32,6 +34,9 @@ const (
 	maxWrites = 20_000
 	maxSize   = 16 << 20 // bytes
 )
+
+// maxRead is how many values are remembered for the next update of a transaction.
+const maxRead = 1000
 
 // scanPage is how many pairs a scan fetches at a time.
 const scanPage = 1000
@@ -45,8 +50,17 @@ type tx struct {
 
 	begun  bool
 	writes map[string]write
-	size   int   // bytes of keys and values in writes
-	fault  error // why nothing of it may be kept; the first reason counts
+	size   int               // bytes of keys and values in writes
+	undo   []undone          // what takes back the writes of the update that runs
+	read   map[string][]byte // what updates have read, nil what there is not: the next one reads it for nothing
+	fault  error             // why nothing of it may be kept; the first reason counts
+}
+
+// undone is what stood for a key before it was written.
+type undone struct {
+	key   string
+	write write
+	was   bool // there was a write of an update before
 }
 
 type write struct {
@@ -62,15 +76,29 @@ func (t *tx) Get(key []byte) ([]byte, error) {
 		}
 		return slices.Clone(w.value), nil
 	}
+	if value, ok := t.read[string(key)]; ok {
+		return found(value)
+	}
 	var value []byte
 	err := t.query(getSQL, []any{key}, func(rows pgx.Rows) error { return rows.Scan(&value) })
 	if err != nil {
 		return nil, err
 	}
+	if !t.readOnly && len(t.read) < maxRead {
+		if t.read == nil {
+			t.read = make(map[string][]byte)
+		}
+		t.read[string(key)] = value
+	}
+	return found(value)
+}
+
+// found is the answer about a value that was read, nil where there is none. The caller may change it.
+func found(value []byte) ([]byte, error) {
 	if value == nil {
 		return nil, store.ErrNotFound
 	}
-	return value, nil
+	return append([]byte{}, value...), nil
 }
 
 func (t *tx) Put(key, value []byte, ttl time.Duration) error {
@@ -90,15 +118,31 @@ func (t *tx) write(key []byte, w write) error {
 	if t.writes == nil {
 		t.writes = make(map[string]write)
 	}
-	if old, ok := t.writes[string(key)]; ok {
+	old, ok := t.writes[string(key)]
+	if ok {
 		t.size -= len(key) + len(old.value)
 	}
+	t.undo = append(t.undo, undone{string(key), old, ok})
 	t.size += len(key) + len(w.value)
 	t.writes[string(key)] = w
 	if len(t.writes) > maxWrites || t.size > maxSize {
 		t.fault = store.ErrTooLarge // whatever the function makes of it
 	}
 	return t.fault
+}
+
+// takeBack undoes the writes of the update that runs.
+func (t *tx) takeBack() {
+	for _, u := range slices.Backward(t.undo) {
+		t.size -= len(u.key) + len(t.writes[u.key].value)
+		if u.was {
+			t.writes[u.key] = u.write
+			t.size += len(u.key) + len(u.write.value)
+		} else {
+			delete(t.writes, u.key)
+		}
+	}
+	t.undo = t.undo[:0]
 }
 
 // Scan fetches page by page, for fn may read from the same connection.
@@ -214,17 +258,19 @@ func (t *tx) commit() error {
 		batch.Queue(t.begin)
 		t.begun = true
 	}
-	keys := make([]string, 0, len(t.writes))
-	for key := range t.writes {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys) // one order for all, so that transactions wait for each other instead of dying together
-	for _, key := range keys {
-		if w := t.writes[key]; w.deleted {
+	// One order for all, so that transactions wait for each other instead of dying together.
+	var puts, values [][]byte
+	var seconds []int64
+	for _, key := range slices.Sorted(maps.Keys(t.writes)) {
+		w := t.writes[key]
+		if w.deleted {
 			batch.Queue(deleteSQL, []byte(key))
-		} else {
-			batch.Queue(putSQL, []byte(key), w.value, w.seconds)
+			continue
 		}
+		puts, values, seconds = append(puts, []byte(key)), append(values, w.value), append(seconds, w.seconds)
+	}
+	if len(puts) > 0 {
+		batch.Queue(putSQL, puts, values, seconds)
 	}
 	batch.Queue("COMMIT")
 	err := t.conn.SendBatch(t.ctx, batch).Close()
