@@ -29,6 +29,7 @@ type visit struct {
 	answered bool                // by an issuer, see [hideAnswer]
 	site     *site               // that it has come into last; nil: none
 	session  string              // what its browser's session is proved by, see issuer.SessionCookie
+	cookies  []string            // its Cookie fields as they came; nil where nothing was taken out of them
 
 	read          bool   // the token has been looked for
 	how           sent   // how it was sent

@@ -92,12 +92,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	return nil
 }
 
-// informed is the request with what the issuer is told of it: the session, whose cookie has been taken out, and the
+// informed is the request with what the issuer is told of it: its own cookies, which have been taken out, and the
 // client's address as Caddy sees it.
 func informed(r *http.Request) *http.Request {
 	ctx := r.Context()
 	if v := visitOf(r); v != nil && v.stripped {
 		ctx = issuer.WithSession(ctx, v.session)
+		if v.cookies != nil {
+			ctx = issuer.WithCookies(ctx, v.cookies)
+		}
 	}
 	ip, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	return r.WithContext(issuer.WithRemoteIP(ctx, ip))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
@@ -241,8 +242,8 @@ func checkXSRFCookie(name string) error {
 	if !isToken(name) {
 		return fmt.Errorf("%q is no name of a cookie", name)
 	}
-	if slices.Contains(sessionCookies, name) || strings.HasPrefix(name, "__") {
-		return fmt.Errorf("the cookie cannot have the name %q: scripts read it, and it is no session", name)
+	if issuer.IsOwnCookie(name) || strings.HasPrefix(name, "__") {
+		return fmt.Errorf("the cookie cannot have the name %q: scripts read it, and it is none of the issuer's own", name)
 	}
 	return nil
 }

@@ -274,7 +274,9 @@ func TestStripsForgedIdentityBeforeFastCGI(t *testing.T) {
 	}
 }
 
-func TestKeepsSessionCookieFromUpstream(t *testing.T) {
+// TestKeepsOwnCookiesFromUpstream: an upstream gets neither a session nor what could be put into another browser. The
+// cookie that the site's scripts read is theirs.
+func TestKeepsOwnCookiesFromUpstream(t *testing.T) {
 	everyLayout(t, func(t *testing.T, h *house) {
 		for cookie, want := range map[string][]string{
 			"passport_session=s3cret":                                        nil,
@@ -284,6 +286,9 @@ func TestKeepsSessionCookieFromUpstream(t *testing.T) {
 			" passport_session = s3cret ;b=2":                                {"b=2"},
 			"passport_session=s3cret; __Host-passport_session=s3cret; c=d=e": {"c=d=e"},
 			"a=1\nCookie: passport_session=s3cret\nCookie: b=2":              {"a=1", "b=2"},
+			"__Host-passport_form=f; XSRF-TOKEN=t; passport_form=f":          {"XSRF-TOKEN=t"},
+			"__Host-passport_browser=b.c; passport_browser=b; a=1":           {"a=1"},
+			"my_passport_x=1; passport_session=s3cret; passport_other=2":     {"my_passport_x=1; passport_other=2"},
 			"not_passport_session=1; a=passport_session":                     {"not_passport_session=1; a=passport_session"},
 		} {
 			for _, path := range []string{"/optional", "/open", "/broken"} {

@@ -13,9 +13,6 @@ import (
 // identityPrefix begins the names of all header fields that carry an identity to the upstream, folded.
 const identityPrefix = "x-passport-"
 
-// sessionCookies are the names of the issuer's session cookie, which is no upstream's business.
-var sessionCookies = []string{"__Host-passport_session", "passport_session"}
-
 // folded maps a byte of a header field's name to what an upstream may take it for. CGI and its heirs (WSGI, Rack, PHP)
 // make one variable of X-Passport-Subject, x_passport_subject and, some of them, X.Passport.Subject; so letters lose
 // their case here, and all that is neither letter nor digit is the same (RFC 3875 §4.1.18).
@@ -90,7 +87,7 @@ func sameFolded(name, with string) bool {
 }
 
 // strip takes from the request what the caller has no right to tell the upstream: header fields of n in any spelling,
-// as trailers too, and the issuer's session cookie, which the visit keeps; and what would have the proxy remove ours.
+// as trailers too, and the issuer's own cookies, which the visit keeps; and what would have the proxy remove ours.
 func (n *names) strip(r *http.Request, v *visit) {
 	v.stripped = true
 	h := r.Header
@@ -115,9 +112,11 @@ func (n *names) strip(r *http.Request, v *visit) {
 	if values, ok := h["Trailer"]; ok {
 		setOrDelete(h, "Trailer", filterTokens(values, n.has))
 	}
-	if values, ok := h["Cookie"]; ok && hasSession(values) {
-		v.session = issuer.SessionCookie(r)
-		setOrDelete(h, "Cookie", withoutSession(values))
+	if values, ok := h["Cookie"]; ok && mayHaveOwn(values) {
+		if v.cookies == nil { // a site within a site sees what is left
+			v.session, v.cookies = issuer.SessionCookie(r), values
+		}
+		setOrDelete(h, "Cookie", withoutOwn(values))
 	}
 	if r.Trailer != nil { // else none is announced, and net/http tells us of no others
 		n.stripTrailers(r.Trailer)
@@ -188,30 +187,30 @@ func filterTokens(lists []string, drop func(token string) bool) []string {
 	return kept
 }
 
-// hasSession tells, quickly, whether Cookie fields may have the issuer's session cookie.
-func hasSession(fields []string) bool {
-	return slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "passport_session") })
+// mayHaveOwn tells, quickly, whether Cookie fields may have one of the issuer's own cookies.
+func mayHaveOwn(fields []string) bool {
+	return slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "passport_") })
 }
 
-// withoutSession takes the issuer's session cookie from Cookie fields. It changes no slice that it is given.
-func withoutSession(fields []string) []string {
+// withoutOwn takes the issuer's own cookies from Cookie fields. It changes no slice that it is given.
+func withoutOwn(fields []string) []string {
 	kept := make([]string, 0, len(fields))
 	for _, field := range fields {
-		if field = cutSession(field); field != "" {
+		if field = cutOwn(field); field != "" {
 			kept = append(kept, field)
 		}
 	}
 	return kept
 }
 
-// cutSession takes the issuer's session cookie from one field.
-func cutSession(field string) string {
+// cutOwn takes the issuer's own cookies from one field.
+func cutOwn(field string) string {
 	for start := 0; start < len(field); {
 		pair, _, more := strings.Cut(field[start:], ";")
 		end := start + len(pair)
 		name, _, _ := strings.Cut(pair, "=")
 		switch {
-		case !slices.Contains(sessionCookies, textproto.TrimString(name)):
+		case !issuer.IsOwnCookie(textproto.TrimString(name)):
 			start = end + 1
 		case more:
 			field = field[:start] + field[end+1:]

@@ -230,7 +230,7 @@ func (e *endpoints) endASession(
 func (e *endpoints) endOtherSessionsOf(
 	_ http.ResponseWriter, r *http.Request, v *visitor, _ url.Values,
 ) (pages.Account, error) {
-	return done(pages.NoticeSessionsEnded, e.endOtherSessions(r.Context(), v.user.ID, v.session.ID))
+	return done(pages.NoticeSessionsEnded, e.endOtherSessions(r.Context(), v.session))
 }
 
 // setNewPassword changes the password, which ends everything that was given by the old one, and signs this browser in
@@ -239,7 +239,7 @@ func (e *endpoints) setNewPassword(
 	w http.ResponseWriter, r *http.Request, v *visitor, f url.Values,
 ) (pages.Account, error) {
 	password := f.Get("new_password")
-	err := e.changePassword(r.Context(), v.user, f.Get("current_password"), password)
+	changed, err := e.changePassword(r.Context(), v.user, f.Get("current_password"), password)
 	refuse := func(status int, kind pages.AccountFaultKind, wait time.Duration) (pages.Account, error) {
 		return pages.Account{}, &accountError{
 			status: status, fault: pages.AccountFault{Kind: kind, RetryAfter: wait},
@@ -261,7 +261,7 @@ func (e *endpoints) setNewPassword(
 		return refuse(http.StatusUnprocessableEntity, pages.PasswordWrong, 0)
 	}
 	if err == nil {
-		err = e.startSession(r.Context(), w, r, v.user)
+		err = e.startSession(r.Context(), w, r, changed, changed.Name)
 	}
 	return done(pages.NoticePasswordChanged, err)
 }

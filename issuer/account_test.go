@@ -49,7 +49,7 @@ func (h *house) browserOf(u *store.User) *browser {
 	h.t.Helper()
 	b := h.browser()
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, b.at+"/oauth/login", nil)
-	if err := h.handler.(*endpoints).startSession(h.t.Context(), w, r, u); err != nil {
+	if err := h.handler.(*endpoints).startSession(h.t.Context(), w, r, u, u.Name); err != nil {
 		h.t.Fatal(err)
 	}
 	b.jar.SetCookies(r.URL, w.Result().Cookies())

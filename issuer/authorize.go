@@ -94,6 +94,8 @@ func (e *endpoints) readAuthorization(r *http.Request, query string) (*authoriza
 		return q, badRequest(fault.Description)
 	case slices.Contains(twice, "client_id"), slices.Contains(twice, "redirect_uri"):
 		return q, badRequest(errTwice.Description)
+	case len(f.get("state")) > maxState: // and without its state no client could use an answer
+		return q, badRequest(errTooLong.Description)
 	}
 	var err error
 	q.ClientID = f.get("client_id")
@@ -120,6 +122,10 @@ func (e *endpoints) readAuthorization(r *http.Request, query string) (*authoriza
 	}
 	return q, nil
 }
+
+// maxState bounds the parameter state, in bytes: it is kept until the person answers, and goes back in a URL. Libraries
+// take some 20 to 50, those that encrypt what they want to know again up to 2,000.
+const maxState = 4 << 10
 
 // clientOf finds a client that may be asked for at the authorization endpoint; nil when there is none.
 func (i *Issuer) clientOf(ctx context.Context, id string) (*store.Client, error) {

@@ -222,7 +222,7 @@ func (i *Issuer) revokeGrant(ctx context.Context, u *store.User, id string) erro
 // errNoSession says that a person has no session of that ID.
 var errNoSession = errors.New("there is no such session")
 
-// endOneSession ends one of a person's sessions.
+// endOneSession ends one of a person's sessions. The browser is known no more.
 func (i *Issuer) endOneSession(ctx context.Context, userID, id string) error {
 	err := i.db.Update(ctx, func(r *store.Records) error {
 		var found *store.Session
@@ -239,7 +239,7 @@ func (i *Issuer) endOneSession(ctx context.Context, userID, id string) error {
 		if found == nil {
 			return errNoSession
 		}
-		return r.EndSession(found)
+		return errors.Join(r.EndSession(found), r.ForgetBrowser(userID, found.BrowserID))
 	})
 	if err == nil {
 		i.tell(ctx, Event{Type: SignedOut, UserID: userID})
@@ -247,11 +247,13 @@ func (i *Issuer) endOneSession(ctx context.Context, userID, id string) error {
 	return err
 }
 
-// endOtherSessions ends a person's sessions but one.
-func (i *Issuer) endOtherSessions(ctx context.Context, userID, except string) error {
-	err := i.db.Update(ctx, func(r *store.Records) error { return r.EndSessions(userID, except) })
+// endOtherSessions ends a person's sessions but this one. No other browser is known any more.
+func (i *Issuer) endOtherSessions(ctx context.Context, this *store.Session) error {
+	err := i.db.Update(ctx, func(r *store.Records) error {
+		return errors.Join(r.EndSessions(this.UserID, this.ID), r.ForgetBrowsers(this.UserID, this.BrowserID))
+	})
 	if err == nil {
-		i.tell(ctx, Event{Type: SignedOut, UserID: userID})
+		i.tell(ctx, Event{Type: SignedOut, UserID: this.UserID})
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -305,4 +306,46 @@ func TestFloodOfDevices(t *testing.T) {
 	h.beginDevice("site")
 	h.ahead.Add(int64(time.Minute))
 	h.beginDevice("native")
+}
+
+// TestGuesserBehindAnAddressShutsNobodyOutOfTheDevicePage: who guesses at user codes waits, and not who shares the
+// address.
+func TestGuesserBehindAnAddressShutsNobodyOutOfTheDevicePage(t *testing.T) {
+	h := signInHouse(t)
+	d := h.beginDevice("native")
+	types := func(b *browser, code string) int {
+		return b.post("/oauth/device", b.get("/oauth/device").form("user_code", code)).StatusCode
+	}
+	guesser, bob := h.member("guesser")
+	for range 40 {
+		types(guesser, "BBBB-BBBB")
+	}
+	if got := types(guesser, "BBBB-BBBB"); got != http.StatusTooManyRequests {
+		t.Errorf("the guesser: %d", got)
+	}
+	if got := types(h.browserOf(bob), "BBBB-BBBB"); got != http.StatusTooManyRequests {
+		t.Errorf("the guesser in another session: %d", got)
+	}
+	person, _ := h.member("person")
+	if got := types(person, d.user); got != http.StatusOK {
+		t.Errorf("somebody at the same address: %d", got)
+	}
+}
+
+// TestGuessingUserCodesWithManyAccounts: an address waits, too, in the end.
+func TestGuessingUserCodesWithManyAccounts(t *testing.T) {
+	h := signInHouse(t)
+	waited := 0
+	for n := range limits[guessCodeFrom].free/5 + 2 {
+		b, _ := h.member(fmt.Sprint("guesser", n))
+		form := b.get("/oauth/device").form("user_code", "BBBB-BBBB")
+		for range 5 {
+			if b.post("/oauth/device", form).StatusCode == http.StatusTooManyRequests {
+				waited++
+			}
+		}
+	}
+	if waited == 0 {
+		t.Error("accounts enough, and nobody waits")
+	}
 }

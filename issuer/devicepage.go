@@ -88,14 +88,20 @@ func (e *endpoints) device(w http.ResponseWriter, r *http.Request) {
 // [store.ErrNotFound] for a wrong code, or why nobody can tell.
 func (e *endpoints) deviceStep(r *http.Request, f form, v *visitor, page *pages.Device) error {
 	ctx := r.Context()
-	guessers := []string{v.user.ID, addressSubject(RemoteIP(r))}
-	for _, guesser := range guessers {
-		done, err := e.turns.take(ctx, "user code "+guesser, 1)
+	// The person first, whatever the session, for one may have many; who shares the address does not wait for that.
+	tries := []struct {
+		try
+		atOnce int
+	}{
+		{try{guessUserCode, v.user.ID}, 1}, {try{guessCodeFrom, addressSubject(RemoteIP(r))}, maxLine},
+	}
+	for _, t := range tries {
+		done, err := e.turns.take(ctx, t.kind+" "+t.subject, t.atOnce)
 		if err != nil {
 			return err
 		}
 		defer done()
-		wait, err := e.guess(ctx, guessUserCode, guesser)
+		wait, err := e.guess(ctx, t.kind, t.subject)
 		if err != nil {
 			return err
 		}
@@ -120,8 +126,8 @@ func (e *endpoints) deviceStep(r *http.Request, f form, v *visitor, page *pages.
 		return err
 	}
 	page.Step = pages.DeviceEnter
-	for _, guesser := range guessers {
-		if err := e.guessed(ctx, guessUserCode, guesser, false); err != nil {
+	for _, t := range tries {
+		if err := e.guessed(ctx, t.kind, t.subject, false); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,11 @@ var passwordGrant = &grant{
 
 // signInBy answers who has that name and password. Whether the name or the password is wrong it does not tell.
 func (i *Issuer) signInBy(ctx context.Context, req *tokenRequest, username, password string) (*store.User, error) {
-	u, err := i.signIn(ctx, username, password, req.from)
+	by := guesser{address: req.from}
+	if !req.client.Public {
+		by.client = req.client.ID
+	}
+	u, err := i.signIn(ctx, username, password, by)
 	if errors.Is(err, errWrongLogin) {
 		return nil, errPassword
 	}
@@ -38,6 +42,9 @@ func (i *Issuer) issueForPassword(ctx context.Context, req *tokenRequest) (*issu
 		m.authenticatedAt = r.Now()
 		if m.user, err = i.holder(ctx, r, req.user.ID, r.Now()); err != nil {
 			return err
+		}
+		if !m.user.NotBefore.Equal(req.user.NotBefore) {
+			return errPersonGone // the password was changed, and what was given by it ended, since it was right
 		}
 		g, err = i.newGift(r, m, req.scopes, req.audience)
 		return err

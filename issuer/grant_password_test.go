@@ -1,9 +1,11 @@
 package issuer
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -96,4 +98,48 @@ func TestDiscouragedGrantsAreLogged(t *testing.T) {
 			t.Errorf("%v: %v", test.grants, got)
 		}
 	}
+}
+
+// TestGuessingAtOnePersonThroughABackend: all people of an application come from one address, its backend's. Guesses at
+// somebody's password there, or at names, shut nobody else out.
+func TestGuessingAtOnePersonThroughABackend(t *testing.T) {
+	patiently(t)
+	h, _ := newPeopledHouse(t)
+	h.signer("Ben")
+	h.signer("Cara")
+	for range 20 {
+		h.do(h.askByPassword("site", "ben", "wrong"))
+	}
+	h.fault(h.askByPassword("site", "ben", bensPassword), 429, "too_many_attempts")
+	for n := range 20 {
+		h.fault(h.askByPassword("site", fmt.Sprint("name", n), "wrong"), 400, "invalid_grant")
+	}
+	h.gives(h.askByPassword("site", "cara", bensPassword))
+
+	// A client without a secret may be anybody: its address counts.
+	waits := 0
+	for n := range 20 {
+		if h.do(h.askByPassword("app", fmt.Sprint("name", n), "wrong")).StatusCode == http.StatusTooManyRequests {
+			waits++
+		}
+	}
+	if waits == 0 {
+		t.Error("a public client guesses at twenty names and does not wait")
+	}
+	h.gives(h.askByPassword("site", "cara", bensPassword))
+}
+
+// TestGuessingAtAllPeopleThroughABackend: after a thousand wrong passwords a client waits, too, and no other client.
+func TestGuessingAtAllPeopleThroughABackend(t *testing.T) {
+	patiently(t)
+	h, _ := newPeopledHouse(t)
+	h.signer("Cara")
+	h.update(func(r *store.Records) error {
+		return r.PutGuesses(guessThrough, "site", store.Guesses{Failures: limits[guessThrough].free, LastAt: r.Now()})
+	})
+	h.fault(h.askByPassword("site", "ben", "wrong"), 400, "invalid_grant")
+	h.fault(h.askByPassword("site", "cara", bensPassword), 429, "too_many_attempts")
+	h.gives(h.askByPassword("wide", "cara", bensPassword, "scope", "read"))
+	h.pass(time.Minute)
+	h.gives(h.askByPassword("site", "cara", bensPassword))
 }

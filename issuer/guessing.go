@@ -22,13 +22,15 @@ const busyRetry = 2 * time.Second
 
 // Kinds of guesses: what is guessed at, or who guesses.
 const (
-	guessLogin    = "login"     // at the password of a login, from addresses that are not known for it
-	guessKnown    = "known"     // at the password of a login, from an address from which that has signed in
-	guessAddress  = "address"   // at anybody's password, from an address
-	guessPassword = "password"  // at the password of somebody who has signed in, by the ID of the person
-	guessUserCode = "user_code" // at user codes, by an address or a person
-	guessClient   = "client"    // at the secret of a client, from an address; see secretGuesses
-	guessDevice   = "device"    // no guess, but a code for a device of a public client that an address has asked for
+	guessLogin    = "login"        // at the password of a login, but in a browser that is known for it
+	guessBrowser  = "browser"      // at the password of a login, in a browser that is known for it, by its ID
+	guessAddress  = "address"      // at anybody's password, from an address
+	guessThrough  = "through"      // at anybody's password, through a confidential client
+	guessPassword = "password"     // at the password of somebody who has signed in, by the ID of the person
+	guessUserCode = "user_code"    // at user codes, by a person
+	guessCodeFrom = "user_code_at" // at user codes, from an address
+	guessClient   = "client"       // at the secret of a client, from an address; see secretGuesses
+	guessDevice   = "device"       // no guess, but a code for a device of a public client that an address has asked for
 )
 
 // limit says what wrong guesses cost: the first ones nothing, then a wait that doubles from a second on. Nobody waits
@@ -41,13 +43,21 @@ type limit struct {
 
 var limits = map[string]limit{
 	guessLogin:    {free: 5, longest: time.Minute},
-	guessKnown:    {free: 5, longest: time.Minute},
+	guessBrowser:  {free: 5, longest: time.Minute},
 	guessPassword: {free: 5, longest: time.Minute},
-	guessUserCode: {free: 5, longest: 5 * time.Minute},
 	guessClient:   {free: 5, longest: time.Minute},
 	// Many people may have one address, and each of them mistypes.
 	guessAddress: {free: 10, longest: 15 * time.Minute, forgive: time.Minute},
-	guessDevice:  {free: 1000, longest: time.Minute, forgive: time.Second},
+	// All people of an application sign in through it. Who guesses at one of them waits for that one; this is for who
+	// guesses at all of them.
+	guessThrough: {free: 1000, longest: time.Minute, forgive: time.Second},
+	// There are 20^8 user codes, 2.6e10, of which those are good that devices of the last ten minutes wait with. A person
+	// guesses 300 a day, an address 1,500 for all its people. With as many as a thousand good ones, one out of 80,000
+	// people, or of 17,000 addresses, comes upon one in a day, and has then allowed somebody else's device to act in the
+	// own name.
+	guessUserCode: {free: 5, longest: 5 * time.Minute},
+	guessCodeFrom: {free: 100, longest: 5 * time.Minute, forgive: time.Minute},
+	guessDevice:   {free: 1000, longest: time.Minute, forgive: time.Second},
 }
 
 // counted is how many wrong guesses count at now.

@@ -84,9 +84,10 @@ func (e *endpoints) login(w http.ResponseWriter, r *http.Request) {
 		e.showLogin(w, r, fault.Status, page)
 		return
 	}
-	user, err := e.signIn(r.Context(), f.get("username"), f.get("password"), RemoteIP(r))
+	by := guesser{address: RemoteIP(r), browser: e.browserSecrets(r)}
+	user, err := e.signIn(r.Context(), f.get("username"), f.get("password"), by)
 	if err == nil {
-		err = e.startSession(r.Context(), w, r, user)
+		err = e.startSession(r.Context(), w, r, user, f.get("username"))
 	}
 	if err != nil {
 		e.refuseLogin(w, r, page, err)

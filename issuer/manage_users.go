@@ -245,45 +245,44 @@ func (i *Issuer) setPassword(ctx context.Context, id, old, hash string) (u *stor
 }
 
 // changePassword gives a person who is signed in a new password, for the old one. Sessions and tokens end, the session
-// in which it happens too: begin another one. The error is [errWrongLogin], [*tooManyError], [*PasswordError],
-// [ErrUserElsewhere], or the store's.
-func (i *Issuer) changePassword(ctx context.Context, u *store.User, old, password string) error {
+// in which it happens too: begin another one, for the record that it answers. The error is [errWrongLogin],
+// [*tooManyError], [*PasswordError], [ErrUserElsewhere], or the store's.
+func (i *Issuer) changePassword(ctx context.Context, u *store.User, old, password string) (*store.User, error) {
 	if u.Source != "" {
-		return ErrUserElsewhere
+		return nil, ErrUserElsewhere
 	}
 	if old == "" || len(old) > maxPassword {
-		return errWrongLogin
+		return nil, errWrongLogin
 	}
 	if err := checkPassword(password, u.Name, u.Email); err != nil {
-		return err
+		return nil, err
 	}
 	done, err := i.turns.take(ctx, "password "+u.ID, 1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
 	switch wait, err := i.guess(ctx, guessPassword, u.ID); {
 	case err != nil:
-		return err
+		return nil, err
 	case wait > 0:
-		return &tooManyError{RetryAfter: wait}
+		return nil, &tooManyError{RetryAfter: wait}
 	}
 	right, err := PasswordMatches(ctx, u.PasswordHash, old)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := i.guessed(ctx, guessPassword, u.ID, right); err != nil {
-		return err
+		return nil, err
 	}
 	if !right {
-		return errWrongLogin
+		return nil, errWrongLogin
 	}
 	hash, err := hashPassword(ctx, password)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = i.setPassword(ctx, u.ID, u.PasswordHash, hash)
-	return err
+	return i.setPassword(ctx, u.ID, u.PasswordHash, hash)
 }
 
 // DeleteUser removes the person with that name or ID, which ends sessions and tokens and deletes the person's own

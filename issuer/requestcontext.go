@@ -7,20 +7,34 @@ import (
 	"strings"
 )
 
-// What the server in front knows of a request better than the request itself comes through its context: the session
-// cookie, which a gateway takes out of requests before any handler of the site sees them, and the client's address,
+// What the server in front knows of a request better than the request itself comes through its context: the cookies of
+// the issuer, which a gateway takes out of requests before any handler of the site sees them, and the client's address,
 // which only the server can tell apart from that of its own proxies.
 type (
 	sessionKey  struct{}
+	cookiesKey  struct{}
 	remoteIPKey struct{}
 )
 
 // The session cookie. The name that begins with "__Host-" is for HTTPS: no other host and nobody on the network can set
 // such a cookie (RFC 6265bis §4.1.3.2).
 const (
-	secureSessionCookie = "__Host-passport_session"
+	secureSessionCookie = securePrefix + plainSessionCookie
 	plainSessionCookie  = "passport_session"
 )
+
+// securePrefix begins the names of all cookies that are set by HTTPS, but for the one that scripts read.
+const securePrefix = "__Host-"
+
+// IsOwnCookie tells whether a cookie of that name is the issuer's own, and no upstream's business: that of the session,
+// of the sign-in form and of a known browser. The one that scripts read, [Config.XSRFCookie], is none of them.
+func IsOwnCookie(name string) bool {
+	switch strings.TrimPrefix(name, securePrefix) {
+	case plainSessionCookie, formCookie, browserCookie:
+		return true
+	}
+	return false
+}
 
 // plainMark stands before what the cookie of plain HTTP holds, wherever that is used. So a session that began by HTTPS
 // cannot be carried by a cookie that anybody could have set.
@@ -30,6 +44,12 @@ const plainMark = "http "
 // cookie has been taken out of it. An empty value says that there was none.
 func WithSession(ctx context.Context, value string) context.Context {
 	return context.WithValue(ctx, sessionKey{}, value)
+}
+
+// WithCookies gives a request's context its header fields Cookie as they came, for a handler that comes after those of
+// [IsOwnCookie] have been taken out of them.
+func WithCookies(ctx context.Context, fields []string) context.Context {
+	return context.WithValue(ctx, cookiesKey{}, fields)
 }
 
 // WithRemoteIP gives a request's context the address of the client, without a port. An empty one is ignored.
@@ -58,7 +78,12 @@ func SessionCookie(r *http.Request) string {
 // maxCookie bounds what is looked up as a session.
 const maxCookie = 256
 
+// onlyCookie is the value of a cookie, as [WithCookies] gave it or else as the request has it; empty when there are two
+// that differ.
 func onlyCookie(r *http.Request, name string) string {
+	if fields, ok := r.Context().Value(cookiesKey{}).([]string); ok {
+		r = &http.Request{Header: http.Header{"Cookie": fields}}
+	}
 	value := ""
 	for _, c := range r.CookiesNamed(name) {
 		if value != "" && c.Value != value || len(c.Value) > maxCookie {

@@ -80,26 +80,34 @@ func (e *endpoints) seen(ctx context.Context, v *visitor) {
 	}
 }
 
-// startSession signs a person in with this browser. The session is always a new one, and the browser's old one is over:
-// whoever knew its secret before the person signed in knows nothing now.
-func (e *endpoints) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, u *store.User) error {
+// startSession signs a person in with this browser, by that login. The session is always a new one, and the browser's
+// old one is over: whoever knew its secret before the person signed in knows nothing now. u is the person's record as
+// it was when the password was right: when what was given until then has been ended since, as by a new password, there
+// is no session, and the answer is [errNobody].
+func (e *endpoints) startSession(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, u *store.User, login string,
+) error {
 	value := store.NewSecret(store.SessionSecret)
 	secret := value
 	if !e.secure(r) {
 		secret = plainMark + value
 	}
-	old := SessionCookie(r)
+	old, known := SessionCookie(r), e.newKnownBrowser(r, login)
 	err := e.db.Update(ctx, func(records *store.Records) error {
 		if err := endSession(records, old); err != nil {
 			return err
 		}
-		if _, err := e.personOf(ctx, records, u.ID); err != nil {
-			return err // gone since the password was compared
+		if err := e.unended(ctx, records, u); err != nil {
+			return err
 		}
 		now := records.Now()
+		browser, err := known.put(records, u)
+		if err != nil {
+			return err
+		}
 		return records.PutSession(&store.Session{
 			ID: store.NewID(now), Hash: store.HashSecret(secret), UserID: u.ID, RemoteIP: RemoteIP(r),
-			UserAgent: userAgent(r), CreatedAt: now, AuthenticatedAt: now, SeenAt: now,
+			UserAgent: userAgent(r), BrowserID: browser, CreatedAt: now, AuthenticatedAt: now, SeenAt: now,
 			IdleUntil: now.Add(e.config.Lifetimes.SessionIdle), ExpiresAt: now.Add(e.config.Lifetimes.Session),
 		})
 	})
@@ -108,6 +116,7 @@ func (e *endpoints) startSession(ctx context.Context, w http.ResponseWriter, r *
 	}
 	seconds := int(e.config.Lifetimes.Session / time.Second)
 	e.setCookie(w, r, plainSessionCookie, value, seconds)
+	e.setCookie(w, r, browserCookie, known.cookie(), int(keepBrowser/time.Second))
 	if e.secure(r) && r.TLS == nil {
 		// HTTPS has ended at a proxy. Somebody may have set the cookie of plain HTTP, which would stand before this one.
 		//nolint:gosec // it is one that has no attributes
@@ -115,6 +124,16 @@ func (e *endpoints) startSession(ctx context.Context, w http.ResponseWriter, r *
 	}
 	e.setXSRF(w, r, verify.CSRFToken(secret), seconds)
 	return nil
+}
+
+// unended answers [errNobody] when a person is gone since its record was read, or has ended what was given until then:
+// a password that was right before it was changed is good for nothing.
+func (i *Issuer) unended(ctx context.Context, r *store.Records, u *store.User) error {
+	now, err := i.personOf(ctx, r, u.ID)
+	if err == nil && !now.NotBefore.Equal(u.NotBefore) {
+		return errNobody
+	}
+	return err
 }
 
 // endSession ends the session of a secret, if there is one.
@@ -172,7 +191,7 @@ func (e *endpoints) setCookie(w http.ResponseWriter, r *http.Request, name, valu
 
 func (e *endpoints) cookieName(r *http.Request, name string) string {
 	if e.secure(r) {
-		return "__Host-" + name
+		return securePrefix + name
 	}
 	return name
 }

@@ -16,14 +16,14 @@ import (
 func TestSessionCookie(t *testing.T) {
 	h := signInHouse(t)
 	for _, test := range []struct {
-		at, session string
-		secure      bool
-		identifier  bool
+		at, session, browser string
+		secure               bool
+		identifier           bool
 	}{
-		{"https://api.example.com", "__Host-passport_session", true, true},
-		{"http://localhost:8080", "passport_session", false, true},
-		{"http://127.0.0.1:8080", "passport_session", false, false},
-		{"https://localhost", "__Host-passport_session", true, false},
+		{"https://api.example.com", "__Host-passport_session", "__Host-passport_browser", true, true},
+		{"http://localhost:8080", "passport_session", "passport_browser", false, true},
+		{"http://127.0.0.1:8080", "passport_session", "passport_browser", false, false},
+		{"https://localhost", "__Host-passport_session", "__Host-passport_browser", true, false},
 	} {
 		if !test.identifier {
 			h.issuer.config.Identifier = ""
@@ -35,13 +35,18 @@ func TestSessionCookie(t *testing.T) {
 		cookies := make(map[string]*http.Cookie)
 		for _, c := range got.Cookies() {
 			cookies[c.Name] = c
+			seconds := 12 * 60 * 60
+			if c.Name == test.browser {
+				seconds = 90 * 24 * 60 * 60
+			}
 			if c.Path != "/" || c.Domain != "" || c.Secure != test.secure || c.SameSite != http.SameSiteLaxMode ||
-				c.MaxAge != 12*60*60 {
+				c.MaxAge != seconds {
 				t.Errorf("%s: %s", test.at, c.Raw)
 			}
 		}
-		session, xsrf := cookies[test.session], cookies["XSRF-TOKEN"]
-		if len(cookies) != 2 || session == nil || xsrf == nil || !session.HttpOnly || xsrf.HttpOnly {
+		session, xsrf, known := cookies[test.session], cookies["XSRF-TOKEN"], cookies[test.browser]
+		if len(cookies) != 3 || session == nil || xsrf == nil || known == nil || !session.HttpOnly || xsrf.HttpOnly ||
+			!known.HttpOnly {
 			t.Fatalf("%s: %v", test.at, got.Header["Set-Cookie"])
 		}
 		if !strings.HasPrefix(session.Value, "passport_session_") || strings.Contains(xsrf.Value, session.Value) {
@@ -418,5 +423,21 @@ func TestSignInRefusals(t *testing.T) {
 		if res := h.do(r); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s in the URL: %d", query, res.StatusCode)
 		}
+	}
+}
+
+// TestOversizedState: what a client wants back is kept, and goes into a URL. Its bound is above what libraries take.
+func TestOversizedState(t *testing.T) {
+	h := signInHouse(t)
+	b := h.browser()
+	b.signIn("ada")
+	state := strings.Repeat("s", maxState)
+	page := b.get(asks("site", "state", state))
+	got := b.post("/oauth/authorize", page.form("decision", "approve")).answered(t, testRedirect)
+	if got.Get("state") != state {
+		t.Errorf("state has %d bytes", len(got.Get("state")))
+	}
+	if got := b.get(asks("site", "state", state+"s")); got.StatusCode != http.StatusBadRequest {
+		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
 }

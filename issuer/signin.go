@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,15 +24,24 @@ const (
 	failedNotThere = "temporarily_unavailable"
 )
 
-// signIn answers who signs in by a username or an email, and a password. from is the address of who does; empty when it
-// is vouched for by somebody else: then guesses count for the login alone. Nothing but its outcome tells a caller
-// whether there is such a person.
+// guesser is what is known of who signs in: what wrong passwords count for beside the login.
+type guesser struct {
+	address string   // empty: unknown
+	browser []string // what [endpoints.browserSecrets] answers
+
+	// client is the ID of a confidential client that has proven itself, and sends what its own people type: the address
+	// is that of its backend then, and says nothing of who guesses.
+	client string
+}
+
+// signIn answers who signs in by a username or an email, and a password. Nothing but its outcome tells a caller whether
+// there is such a person.
 //
 // The error is [errWrongLogin]; [*tooManyError], to be answered with 429 and Retry-After; or why nobody can tell, to be
 // answered with 503.
-func (i *Issuer) signIn(ctx context.Context, login, password, from string) (*store.User, error) {
-	a := &attempt{Issuer: i, login: login, folded: store.FoldLogin(login), password: password}
-	a.address = addressSubject(from)
+func (i *Issuer) signIn(ctx context.Context, login, password string, by guesser) (*store.User, error) {
+	a := &attempt{Issuer: i, guesser: by, login: login, folded: store.FoldLogin(login), password: password}
+	a.address = addressSubject(by.address)
 	u, err := a.run(ctx)
 	event := Event{Type: SignInFailed, UserID: a.userID}
 	_, tooMany := errors.AsType[*tooManyError](err)
@@ -57,27 +65,29 @@ func (i *Issuer) signIn(ctx context.Context, login, password, from string) (*sto
 // attempt is an attempt to sign in.
 type attempt struct {
 	*Issuer
+	guesser         // the address as [addressSubject] has it
 	login    string // as it was typed
 	folded   string
 	password string
-	address  string // see [addressSubject]
 
-	tries  []try  // what a wrong password counts for
-	userID string // of the own account that the login is of, for the log
+	known  *store.Browser // in which the person has signed in before; nil: none
+	tries  []try          // what a wrong password counts for
+	userID string         // of the own account that the login is of, for the log
+	hashed *population    // how the passwords of people are
 }
 
 func (a *attempt) run(ctx context.Context) (*store.User, error) {
 	if a.folded == "" || len(a.login) > maxLogin || a.password == "" || len(a.password) > maxPassword {
 		return nil, errWrongLogin // by its form: whoever has the name
 	}
-	if a.address != "" {
-		done, err := a.turns.take(ctx, "address "+a.address, maxLine)
-		if err != nil {
-			return nil, err
-		}
-		defer done()
+	var err error
+	if a.hashed, err = a.population(ctx); err != nil {
+		return nil, err
 	}
-	done, err := a.turns.take(ctx, "login "+a.folded, 1)
+	if a.known, err = a.knownBrowser(ctx, a.browser, a.folded); err != nil {
+		return nil, err
+	}
+	done, err := a.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,28 +114,41 @@ func (a *attempt) run(ctx context.Context) (*store.User, error) {
 	return u, nil
 }
 
-// pair is the subject of guesses at a login from the attempt's address.
-func (a *attempt) pair(login string) string { return login + "\x00" + a.address }
+// turn waits for the attempt's turn. In a known browser it stands in a line of its own: nobody else makes that long.
+func (a *attempt) turn(ctx context.Context) (done func(), err error) {
+	if a.known != nil {
+		return a.turns.take(ctx, "browser "+a.known.ID, 1)
+	}
+	leaveAddress := func() {}
+	if a.client == "" && a.address != "" {
+		if leaveAddress, err = a.turns.take(ctx, "address "+a.address, maxLine); err != nil {
+			return nil, err
+		}
+	}
+	leaveLogin, err := a.turns.take(ctx, "login "+a.folded, 1)
+	if err != nil {
+		leaveAddress()
+		return nil, err
+	}
+	return func() { leaveLogin(); leaveAddress() }, nil
+}
 
-// mayTry tells whether a password may be tried now, and what a wrong one counts for.
-//
-// From an address from which the login has succeeded within a day guesses count apart, and what others at that address
-// have guessed does not count: so neither a stranger who guesses all day long, nor a colleague, locks somebody out.
+// mayTry tells whether a password may be tried now, and what a wrong one counts for. In a browser that is known for the
+// login that is the browser alone: so neither a stranger who guesses all day long, nor a colleague at the same address,
+// locks somebody out.
 func (a *attempt) mayTry(ctx context.Context) error {
+	switch {
+	case a.known != nil:
+		a.tries = []try{{guessBrowser, a.known.ID}}
+	case a.client != "":
+		a.tries = []try{{guessLogin, a.folded}, {guessThrough, a.client}}
+	case a.address != "":
+		a.tries = []try{{guessLogin, a.folded}, {guessAddress, a.address}}
+	default:
+		a.tries = []try{{guessLogin, a.folded}}
+	}
 	var wait time.Duration
 	err := a.db.View(ctx, func(r *store.Records) (err error) {
-		a.tries = []try{{guessLogin, a.folded}}
-		if a.address != "" {
-			known, err := r.Guesses(guessKnown, a.pair(a.folded))
-			if err != nil {
-				return err
-			}
-			if known.LastAt.IsZero() {
-				a.tries = append(a.tries, try{guessAddress, a.address})
-			} else {
-				a.tries = []try{{guessKnown, a.pair(a.folded)}}
-			}
-		}
 		wait, err = waitFor(r, a.tries)
 		return err
 	})
@@ -179,7 +202,7 @@ func (a *attempt) find(ctx context.Context) (*admission, error) {
 		}
 		return &admission{source: s.Name(), profile: profile}, nil
 	}
-	_, err = PasswordMatches(ctx, a.decoys.hash(a.people, a.folded), a.password)
+	_, err = PasswordMatches(ctx, a.hashed.decoy(a.folded), a.password)
 	return nil, err
 }
 
@@ -253,8 +276,12 @@ func (a *attempt) admit(r *store.Records, found *admission) (*store.User, error)
 	return u, nil
 }
 
-// forget makes an end of the waiting for who has signed in, by name or email, and remembers the address.
+// forget makes an end of the waiting for who has signed in, by name or email. In a known browser nobody has waited but
+// for guesses in it: what strangers have guessed goes on counting.
 func (a *attempt) forget(r *store.Records, u *store.User) error {
+	if a.known != nil {
+		return r.ForgetGuesses(guessBrowser, a.known.ID)
+	}
 	logins := []string{a.folded, store.FoldLogin(u.Name)}
 	if u.Source == "" || u.Source == configSource {
 		// What another source says of an email nobody has proven, and it is no login: it may be somebody else's.
@@ -264,36 +291,12 @@ func (a *attempt) forget(r *store.Records, u *store.User) error {
 		if err := r.ForgetGuesses(guessLogin, login); err != nil {
 			return err
 		}
-		if a.address == "" || login == "" {
-			continue
-		}
-		if err := r.PutGuesses(guessKnown, a.pair(login), store.Guesses{LastAt: r.Now()}); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
-// decoys choose the hash that the password for a name that nobody has is compared with. Hashes that were given take
-// another time than our own, so it is now one of those, now one of ours; for the same name always the same.
-type decoys struct{ seed maphash.Seed }
-
-func (d *decoys) hash(people *Directory, login string) string {
-	all := []string{SomePasswordHash}
-	for _, p := range people.persons {
-		all = append(all, p.PasswordHash)
-	}
-	for _, s := range people.sources {
-		if f, ok := s.(Finder); ok {
-			all = append(all, f.Hashes()...)
-		}
-	}
-	return all[maphash.String(d.seed, login)%uint64(len(all))]
-}
-
 // setPeople takes the people of the configuration.
 func (i *Issuer) setPeople(persons []Person, sources []Source) (err error) {
-	i.decoys.seed = maphash.MakeSeed()
 	if i.people, err = NewDirectory(persons, sources); err != nil {
 		return err
 	}

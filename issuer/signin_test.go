@@ -120,7 +120,7 @@ func (h *house) account(name, email string) UserInfo {
 
 func (h *house) wantSignIn(login, password, from string) *store.User {
 	h.t.Helper()
-	u, err := h.issuer.signIn(h.t.Context(), login, password, from)
+	u, err := h.issuer.signIn(h.t.Context(), login, password, guesser{address: from})
 	if err != nil {
 		h.t.Fatalf("signing in as %q: %v", login, err)
 	}
@@ -129,7 +129,8 @@ func (h *house) wantSignIn(login, password, from string) *store.User {
 
 func (h *house) wantWrong(login, password, from string) {
 	h.t.Helper()
-	if u, err := h.issuer.signIn(h.t.Context(), login, password, from); !errors.Is(err, errWrongLogin) || u != nil {
+	u, err := h.issuer.signIn(h.t.Context(), login, password, guesser{address: from})
+	if !errors.Is(err, errWrongLogin) || u != nil {
 		h.t.Errorf("signing in as %q: %v %v, want %v", login, u, err, errWrongLogin)
 	}
 }
@@ -137,7 +138,7 @@ func (h *house) wantWrong(login, password, from string) {
 // wait is how long a sign-in is told to wait; zero when it is not.
 func (h *house) wait(login, password, from string) time.Duration {
 	h.t.Helper()
-	_, err := h.issuer.signIn(h.t.Context(), login, password, from)
+	_, err := h.issuer.signIn(h.t.Context(), login, password, guesser{address: from})
 	if tooMany, ok := errors.AsType[*tooManyError](err); ok {
 		return tooMany.RetryAfter
 	}
@@ -261,6 +262,7 @@ func TestNamesAreNotToldApartByWork(t *testing.T) {
 	if _, err := h.issuer.UpdateUser(t.Context(), off.ID, UserChange{Disabled: &disabled}); err != nil {
 		t.Fatal(err)
 	}
+	h.wantWrong("first", wrongPassword, other) // which counts how people are hashed
 	for name, login := range map[string]string{
 		"an account": "ann", "an email": "ann@example.com", "the configuration": "demo", "somebody disabled": "off",
 		"nobody": "nobody", "nobody's email": "nobody@example.com",
@@ -290,26 +292,6 @@ func (h *house) forgetAddress(ip string) {
 	err := h.db.Update(h.t.Context(), func(r *store.Records) error { return r.ForgetGuesses(guessAddress, addressSubject(ip)) })
 	if err != nil {
 		h.t.Fatal(err)
-	}
-}
-
-// TestDecoysTakeTheTimeOfGivenHashes: where bcrypt is among the hashes, it is among those of nobody, too.
-func TestDecoysTakeTheTimeOfGivenHashes(t *testing.T) {
-	h := newHouse(t, withPeople(newVillage()))
-	found := make(map[string]bool)
-	for n := range 100 {
-		login := fmt.Sprint("nobody", n)
-		hash := h.issuer.decoys.hash(h.issuer.people, login)
-		if again := h.issuer.decoys.hash(h.issuer.people, login); again != hash {
-			t.Fatalf("%s has two decoys", login)
-		}
-		found[hash] = true
-	}
-	if !found[configHash()] || !found[SomePasswordHash] || len(found) != 2 {
-		t.Errorf("%d kinds of decoys", len(found))
-	}
-	if right, err := PasswordMatches(t.Context(), SomePasswordHash, ""); right || err != nil {
-		t.Errorf("the decoy is somebody's hash: %v %v", right, err)
 	}
 }
 
@@ -395,27 +377,6 @@ func TestGuessingAtManyNames(t *testing.T) {
 	h.wantWrong("name99", wrongPassword, "2001:db8::1")
 }
 
-// TestNobodyIsLockedOutByAStranger: who has signed in from an address a while ago does so although a stranger guesses
-// at the account all the time, and from the same address at others.
-func TestNobodyIsLockedOutByAStranger(t *testing.T) {
-	patiently(t)
-	h := newHouse(t)
-	h.account("ann", "")
-	h.wantSignIn("ann", rightPassword, home)
-	for n := range 30 {
-		h.wait("ann", wrongPassword, fmt.Sprintf("203.0.113.%d", n))
-		h.wait(fmt.Sprint("name", n), wrongPassword, home)
-	}
-	if h.wait("ann", rightPassword, other) == 0 || h.wait("name", rightPassword, home) == 0 {
-		t.Fatal("the stranger does not wait")
-	}
-	h.wantSignIn("ann", rightPassword, home)
-	// From elsewhere it takes a minute.
-	h.pass(time.Minute)
-	h.wantSignIn("ann", rightPassword, other)
-	h.wantSignIn("ann", rightPassword, "192.0.2.99")
-}
-
 // TestSignInForgetsGuesses: what was guessed before counts no more.
 func TestSignInForgetsGuesses(t *testing.T) {
 	patiently(t)
@@ -451,7 +412,7 @@ func TestGuessingInParallel(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if _, err := h.issuer.signIn(t.Context(), "ann", wrongPassword, home); errors.Is(err, errWrongLogin) {
+			if _, err := h.issuer.signIn(t.Context(), "ann", wrongPassword, guesser{address: home}); errors.Is(err, errWrongLogin) {
 				looked.Add(1)
 			}
 		})
@@ -499,7 +460,8 @@ func TestGuessesOutliveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 12 { // one after the other, each as soon as it may
-		if _, err := i.signIn(t.Context(), "ann", wrongPassword, fmt.Sprintf("192.0.2.%d", n)); !errors.Is(err, errWrongLogin) {
+		from := guesser{address: fmt.Sprintf("192.0.2.%d", n)}
+		if _, err := i.signIn(t.Context(), "ann", wrongPassword, from); !errors.Is(err, errWrongLogin) {
 			t.Fatalf("guess %d: %v", n, err)
 		}
 		ahead += time.Minute
@@ -508,7 +470,7 @@ func TestGuessesOutliveARestart(t *testing.T) {
 	shut()
 	i, shut = open()
 	defer shut()
-	_, err := i.signIn(t.Context(), "ann", rightPassword, home)
+	_, err := i.signIn(t.Context(), "ann", rightPassword, guesser{address: home})
 	if tooMany, ok := errors.AsType[*tooManyError](err); !ok || tooMany.RetryAfter < 30*time.Second {
 		t.Errorf("after a restart the answer is %v, want a wait of a minute", err)
 	}
@@ -522,7 +484,8 @@ func TestSignInFails(t *testing.T) {
 	h.account("ann", "")
 	v.fault = errors.New("the village is asleep")
 	h.told()
-	if _, err := h.issuer.signIn(t.Context(), "villager", rightPassword, home); err == nil || errors.Is(err, errWrongLogin) {
+	_, err := h.issuer.signIn(t.Context(), "villager", rightPassword, guesser{address: home})
+	if err == nil || errors.Is(err, errWrongLogin) {
 		t.Errorf("the village is asleep, and the answer is %v", err)
 	}
 	if events := h.told(); len(events) != 1 || events[0].Error != failedNotThere {
@@ -531,20 +494,20 @@ func TestSignInFails(t *testing.T) {
 	v.fault = nil
 	for range 30 {
 		v.fault = errors.New("the village is asleep")
-		_, _ = h.issuer.signIn(t.Context(), "villager", wrongPassword, home)
+		_, _ = h.issuer.signIn(t.Context(), "villager", wrongPassword, guesser{address: home})
 	}
 	v.fault = nil
 	h.wantSignIn("villager", rightPassword, home)
 
 	broken := errors.New("the disk is gone")
 	h.engine.broken.Store(&broken)
-	if _, err := h.issuer.signIn(t.Context(), "ann", rightPassword, home); !errors.Is(err, broken) {
+	if _, err := h.issuer.signIn(t.Context(), "ann", rightPassword, guesser{address: home}); !errors.Is(err, broken) {
 		t.Errorf("the disk is gone, and the answer is %v", err)
 	}
 	h.engine.broken.Store(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.issuer.signIn(ctx, "ann", rightPassword, home); err == nil {
+	if _, err := h.issuer.signIn(ctx, "ann", rightPassword, guesser{address: home}); err == nil {
 		t.Error("somebody signs in who is gone")
 	}
 }
@@ -592,7 +555,7 @@ func TestImpostors(t *testing.T) {
 	for _, login := range []string{"mallory", "mallory2", "mallory3", "mallory4"} {
 		h.wantWrong(login, rightPassword, home)
 	}
-	if _, err := h.issuer.signIn(t.Context(), "odd", rightPassword, home); err == nil {
+	if _, err := h.issuer.signIn(t.Context(), "odd", rightPassword, guesser{address: home}); err == nil {
 		t.Error("a name with a line break signs in")
 	}
 }
@@ -633,7 +596,7 @@ func TestAFloodOfSignIns(t *testing.T) {
 	var refused atomic.Int64
 	for n := range 1000 {
 		all.Go(func() {
-			_, err := h.issuer.signIn(ctx, fmt.Sprint("name", n), wrongPassword, fmt.Sprintf("10.%d.%d.1", n/250, n%250))
+			_, err := h.issuer.signIn(ctx, fmt.Sprint("name", n), wrongPassword, guesser{address: fmt.Sprintf("10.%d.%d.1", n/250, n%250)})
 			if _, ok := errors.AsType[*tooManyError](err); ok {
 				refused.Add(1)
 			}

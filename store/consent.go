@@ -96,13 +96,35 @@ type AuthorizationRequest struct {
 // keepRequest is how long a person may take to answer.
 const keepRequest = 10 * time.Minute
 
+// maxRequests is how many requests may wait in one session; the oldest makes room. A link elsewhere is enough to begin
+// one.
+const maxRequests = 20
+
 // PutRequest keeps a request until it is answered, for ten minutes at most.
 func (r *Records) PutRequest(q *AuthorizationRequest) error {
-	if !usable(q.ID) {
+	if !usable(q.ID) || !usable(q.SessionID) {
 		return errBadID
 	}
 	q.CreatedAt = r.now
+	if err := r.makeRoom(q); err != nil {
+		return err
+	}
 	return r.put(r.key(kindRequest, q.ID), q, r.now.Add(keepRequest))
+}
+
+// makeRoom writes down which requests of its session were the last ones, and forgets the one before.
+func (r *Records) makeRoom(q *AuthorizationRequest) error {
+	key := r.key(kindRequestsOf, q.SessionID)
+	var last []string
+	if err := r.get(key, &last); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	for last = append(last, q.ID); len(last) > maxRequests; last = last[1:] {
+		if err := r.tx.Delete(r.key(kindRequest, last[0])); err != nil {
+			return err
+		}
+	}
+	return r.put(key, last, r.now.Add(keepRequest))
 }
 
 // TakeRequest returns a request and forgets it, so that it is answered once, or [ErrNotFound].

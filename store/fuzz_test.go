@@ -125,6 +125,8 @@ func usePeople(t *testing.T, db *store.DB) {
 		func(r *store.Records) error { _, err := r.PersonalToken("x"); return err },
 		func(r *store.Records) error { _, err := r.Guesses("login", "x"); return err },
 		func(r *store.Records) error { return r.TouchTokens(map[string]time.Time{"x": start}) },
+		func(r *store.Records) error { _, err := r.Browser("x"); return err },
+		func(r *store.Records) error { return r.ForgetBrowsers("x", "") },
 		func(r *store.Records) error { return r.DeleteUser("x") },
 	} {
 		_ = db.Update(t.Context(), use)

@@ -35,6 +35,17 @@ func (r *Records) ForgetGuesses(kind, subject string) error {
 	return r.tx.Delete(r.guessesKey(kind, subject))
 }
 
+// DecoyKey returns the secret by which names that nobody has are given a hash to be compared with, or [ErrNotFound]. It
+// is the same on all nodes, and stays.
+func (r *Records) DecoyKey() ([]byte, error) {
+	var key []byte
+	err := r.get(r.key(kindDecoyKey), &key)
+	return key, err
+}
+
+// PutDecoyKey writes it.
+func (r *Records) PutDecoyKey(key []byte) error { return r.put(r.key(kindDecoyKey), key, time.Time{}) }
+
 // guessesKey keeps what people type, and where from, out of the keys; it may be long, too.
 func (r *Records) guessesKey(kind, subject string) []byte {
 	return r.key(kindGuesses, kind, HashSecret(subject))

@@ -21,8 +21,8 @@ type kind struct {
 	put func(r *Records, id string, value []byte) error
 }
 
-// kinds are those that a backup has. Sessions, authorization requests, devices and guesses are not in it: people begin
-// them anew.
+// kinds are those that a backup has. Sessions, known browsers, authorization requests, devices and guesses are not in
+// it: people begin them anew.
 var kinds = []kind{
 	{name: kindClient, put: putKind(func(r *Records, id string, c *Client) error {
 		if err := r.indexClient(c); err != nil {

@@ -45,6 +45,7 @@ const (
 	kindDisconnected   = "disconnected"
 	kindGone           = "gone"
 	kindRequest        = "request"
+	kindRequestsOf     = "request-session"
 	kindCode           = "code"
 	kindFamily         = "family"
 	kindFamilyByUser   = "family-user"
@@ -54,6 +55,9 @@ const (
 	kindDevice         = "device"
 	kindDeviceByCode   = "device-code"
 	kindGuesses        = "guesses"
+	kindDecoyKey       = "decoy-key"
+	kindBrowser        = "browser"
+	kindBrowserByUser  = "browser-user"
 	kindDuty           = "duty"
 )
 

@@ -12,6 +12,7 @@ type Session struct {
 	UserID          string    `json:"user_id"`
 	RemoteIP        string    `json:"remote_ip,omitempty"`
 	UserAgent       string    `json:"user_agent,omitempty"`
+	BrowserID       string    `json:"browser_id,omitempty"` // of the [Browser] that it was begun in
 	CreatedAt       time.Time `json:"created_at"`
 	AuthenticatedAt time.Time `json:"authenticated_at"` // when the person last proved who it is
 	SeenAt          time.Time `json:"seen_at"`          // to the minute

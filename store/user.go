@@ -158,6 +158,9 @@ func (r *Records) EndUser(u *User) error {
 	if err := r.EndSessions(u.ID, ""); err != nil {
 		return err
 	}
+	if err := r.ForgetBrowsers(u.ID, ""); err != nil {
+		return err
+	}
 	return r.put(r.key(kindUser, u.ID), u, time.Time{})
 }
 
