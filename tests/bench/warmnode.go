@@ -78,8 +78,10 @@ func (s *suite) nodePairs(ctx context.Context, n int, database string) ([]sample
 		return nil, err
 	}
 	// What a process does for the first time is dearer.
-	if _, err := s.together(ctx, s.length/2, legs["postgres"], legs["badger"], legs["again"]); err != nil {
-		return nil, err
+	for _, name := range names {
+		if _, err := s.together(ctx, s.length/4, legs[name]); err != nil {
+			return nil, err
+		}
 	}
 	var all []sample
 	for _, pair := range [][]*leg{{legs["postgres"], legs["badger"]}, {legs["again"], legs["badger"]}} {
