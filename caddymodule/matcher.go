@@ -14,8 +14,8 @@ func init() {
 	caddy.RegisterModule(Matcher{})
 }
 
-// Matcher is the matcher passport: it matches a request that has a good token, or a session, which meets every demand. What it matches
-// has not been let through by that: placeholders and identity headers are passport_auth's.
+// Matcher is the matcher passport: it matches a request that has a good token, or a session, which meets every demand.
+// What it matches has not been let through by that: placeholders and identity headers are passport_auth's.
 //
 // A request whose token cannot be checked, because storage is not available, is answered with 503.
 type Matcher struct {

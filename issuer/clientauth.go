@@ -157,8 +157,8 @@ func (i *Issuer) storedClient(ctx context.Context, id string) (*store.Client, er
 	return client, nil
 }
 
-// clientIn reads a client from the store as it may act now: that of a person who is disabled or gone is Disabled too. It
-// is not for being written back.
+// clientIn reads a client from the store as it may act now: that of a person who is disabled or gone is Disabled too.
+// It is not for being written back.
 func (i *Issuer) clientIn(ctx context.Context, r *store.Records, id string) (*store.Client, error) {
 	client, err := r.Client(id)
 	if err != nil || client.UserID == "" {

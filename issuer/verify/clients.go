@@ -47,7 +47,8 @@ func (c *clients) owned(s *standing) (*standing, error) {
 }
 
 // standing returns the standing of the client with that ID, not older than [store.RecheckAfter] at now, or
-// [ErrClientGone] when there is none, or it or the person who has registered it is disabled; [ErrUnavailable] when the store cannot tell.
+// [ErrClientGone] when there is none, or it is disabled, or the person is who has registered it; [ErrUnavailable] when
+// the store cannot tell.
 func (c *clients) standing(ctx context.Context, id string, now time.Time) (*standing, error) {
 	slot := &c.known[maphash.String(c.seed, id)%uint64(len(c.known))]
 	generation := c.db.Revocations().Generation()
