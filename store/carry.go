@@ -15,7 +15,7 @@ func (s *restoring) carry(ctx context.Context) error {
 		each := s.carryThing
 		if k.given {
 			each = func(ctx context.Context, page []batched) error {
-				return s.update(ctx, func(r *Records) error { return putBatch(r, page) })
+				return s.update(ctx, func(r *Records) error { return r.putOthers(k, page) })
 			}
 		}
 		if k.name == kindConsent {
@@ -28,9 +28,30 @@ func (s *restoring) carry(ctx context.Context) error {
 	return nil
 }
 
-func putBatch(r *Records, batch []batched) error {
-	for _, b := range batch {
-		if err := b.kind.put(r, b.id, b.value); err != nil {
+// putOthers writes the records of a page that are not there as they are: after most backups nearly all are.
+func (r *Records) putOthers(k *kind, page []batched) error {
+	values := make(map[string][]byte, len(page))
+	for _, b := range page {
+		values[string(r.key(k.name, b.id))] = b.value
+	}
+	last := r.key(k.name, page[len(page)-1].id)
+	err := r.tx.Scan(r.list(k.name), r.key(k.name, page[0].id), func(key, value []byte) error {
+		if bytes.Compare(key, last) > 0 {
+			return ErrStop
+		}
+		if old, ok := values[string(key)]; ok && bytes.Equal(old, value) {
+			delete(values, string(key))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range page {
+		if _, differs := values[string(r.key(k.name, b.id))]; !differs {
+			continue
+		}
+		if err := k.put(r, b.id, b.value); err != nil {
 			return err
 		}
 	}

@@ -219,14 +219,15 @@ func (s *restoring) giveUp() error {
 	return err
 }
 
-// drop deletes all records under prefix, but for the one that says which epoch is in force.
+// drop deletes all records under prefix, but for the one that says which epoch is in force. Nobody writes any there.
 func (db *DB) drop(ctx context.Context, prefix []byte) error {
 	spare := string(db.epochKey())
+	var from []byte // an engine steps slowly over what was deleted a moment ago: once is enough
 	for {
 		var keys [][]byte
 		err := db.engine.View(ctx, func(tx Tx) error {
 			keys = keys[:0]
-			return tx.Scan(prefix, nil, func(key, _ []byte) error {
+			return tx.Scan(prefix, from, func(key, _ []byte) error {
 				if string(key) != spare {
 					keys = append(keys, append([]byte(nil), key...))
 				}
@@ -239,6 +240,7 @@ func (db *DB) drop(ctx context.Context, prefix []byte) error {
 		if err != nil || len(keys) == 0 {
 			return err
 		}
+		from = keys[len(keys)-1]
 		err = db.engine.Update(ctx, func(tx Tx) error { return (&Records{tx: tx}).deleteAll(keys) })
 		if err != nil {
 			return err
