@@ -420,3 +420,20 @@ func TestTellingPeopleApartByTheKindOfTheirHash(t *testing.T) {
 		t.Errorf("the decoy is somebody's hash: %v %v", right, err)
 	}
 }
+
+// TestNamesOfNobodyAreComparedWithForeignHashes: the sign-in itself takes now this kind, now that.
+func TestNamesOfNobodyAreComparedWithForeignHashes(t *testing.T) {
+	patiently(t)
+	h := newHouse(t, withPeople(newVillage()))
+	for range 24 { // none of one of the two kinds: once in eight million runs
+		h.wantWrong("nobody"+store.NewID(time.Now()), wrongPassword, other)
+		h.forgetAddress(other)
+	}
+	hashing.mu.Lock()
+	defer hashing.mu.Unlock()
+	for _, kind := range []string{ownHashKind, hashKind(configHash())} {
+		if hashing.least[kind] == 0 {
+			t.Errorf("no name is compared with %s", kind)
+		}
+	}
+}
