@@ -75,8 +75,8 @@ func BenchmarkGrantsBeside(b *testing.B) {
 	rounds := max(b.N, 3)
 	codes := h.codes("site", people, round*rounds)
 	tokens := h.refreshTokens("site", people, round*rounds)
-	form := "grant_type=authorization_code&redirect_uri=" + url.QueryEscape(testRedirect) + "&code_verifier=" + testVerifier +
-		"&code="
+	form := "grant_type=authorization_code&code_verifier=" + testVerifier + "&redirect_uri=" +
+		url.QueryEscape(testRedirect) + "&code="
 	turn := 0
 	grants := []struct {
 		name string

@@ -3,8 +3,10 @@ package store
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,9 +27,9 @@ type plain struct {
 	odd  bool // it is something else
 }
 
-// readPlain reads value into record. When it answers false, the record is empty.
-func readPlain(value []byte, record plainRecord) bool {
-	p := &plain{rest: string(value)}
+// readPlain reads value into record, which keeps parts of it. When it answers false, the record is empty.
+func readPlain(value string, record plainRecord) bool {
+	p := &plain{rest: value}
 	p.take('{')
 	for first := true; !p.odd && !p.is('}'); first = false {
 		if !first {
@@ -143,8 +145,7 @@ type plainWriter struct {
 	err error
 }
 
-// begin begins a record in buf.
-func (w *plainWriter) begin(buf []byte) { w.out, w.err = append(buf[:0], '{'), nil }
+func (w *plainWriter) begin() { w.out, w.err = append(w.out[:0], '{'), nil }
 
 func (w *plainWriter) name(name string) {
 	if len(w.out) > 1 {
@@ -247,17 +248,18 @@ func (w *plainWriter) end() ([]byte, error) {
 	return w.out, w.err
 }
 
-// encode is what is kept of a record. It is valid until the next record is encoded.
-func (r *Records) encode(record any) ([]byte, error) {
-	plain, ok := record.(writtenPlain)
-	if !ok {
-		return json.Marshal(record)
+// writers are those that nobody uses.
+var writers = sync.Pool{New: func() any { return &plainWriter{out: make([]byte, 0, 2048)} }}
+
+// putPlain writes a record.
+func putPlain(tx Tx, key []byte, record writtenPlain, ttl time.Duration) error {
+	w := writers.Get().(*plainWriter)
+	defer writers.Put(w)
+	w.begin()
+	record.writeTo(w)
+	value, err := w.end()
+	if err != nil {
+		return fmt.Errorf("store: encoding %q: %w", key, err)
 	}
-	w := &r.writer
-	if w.out == nil {
-		w.out = make([]byte, 0, 1024)
-	}
-	w.begin(w.out)
-	plain.writeTo(w)
-	return w.end()
+	return tx.Put(key, value, ttl)
 }

@@ -2,30 +2,42 @@ package store_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
+// filled is a record in which every field holds something.
+func filled[T any](t *testing.T) string {
+	t.Helper()
+	var record T
+	fields := reflect.ValueOf(&record).Elem()
+	for i := range fields.NumField() {
+		switch field := fields.Field(i).Addr().Interface().(type) {
+		case *string:
+			*field = "x/y?z=1 2"
+		case *bool:
+			*field = true
+		case *[]string:
+			*field = []string{"read", "write"}
+		case *time.Time:
+			*field = start.Add(time.Duration(i))
+		default:
+			t.Fatalf("what is in %s?", fields.Type().Field(i).Name)
+		}
+	}
+	data, err := json.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
 // TestRecordsReadByHand reads and writes what encoding/json does, and what it does not understand as that does.
 func TestRecordsReadByHand(t *testing.T) {
-	code, err := json.Marshal(store.Code{
-		ID: "x", ClientID: "c", UserID: "u", Issuer: "https://api.example.com", RedirectURI: "https://a.example/?b=c",
-		RedirectSent: true, Scopes: []string{"read", "write"}, Audience: []string{"a"}, Challenge: "y",
-		AuthenticatedAt: start, IssuedAt: start.Add(time.Nanosecond), ExpiresAt: start, UsedAt: start, FamilyID: "f",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	user, err := json.Marshal(store.User{
-		ID: "u", Name: "Ann", Email: "ann@example.com", DisplayName: "Ann A.", PasswordHash: "$argon2id$v=19$m=1", Source: "s",
-		External: "e", Limited: true, Scopes: []string{"read"}, Disabled: true, CreatedAt: start, UpdatedAt: start,
-		SignedInAt: start, NotBefore: start,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	code, user := filled[store.Code](t), filled[store.User](t)
 	family := `{"id":"x","client_id":"c","user_id":"u","issuer":"i","grant":"g","scopes":["a","b"],"audience":["d"],` +
 		`"authenticated_at":1,"created_at":2,"used_at":3,"access_until":4,"expires_at":5,"revoked_at":6,` +
 		`"access":["t 1"],"name":"n","current":"c","until":7,"previous":"p","successor":"AAEC","rotated_at":8}`
@@ -33,8 +45,8 @@ func TestRecordsReadByHand(t *testing.T) {
 		record string
 		plain  bool
 	}{
-		"a code":              {string(code), true},
-		"a person":            {string(user), true},
+		"a code":              {code, true},
+		"a person":            {user, true},
 		"a family":            {family, true},
 		"a refresh token":     {`{"family_id":"x","expires_at":1}`, true},
 		"nothing":             {`{}`, true},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Records are the typed records of an issuer within one transaction. They are valid until the function that received
@@ -16,8 +17,6 @@ type Records struct {
 	tx     Tx
 	prefix []byte // the issuer's, and the epoch's: one engine may serve more than one issuer
 	now    time.Time
-
-	writer plainWriter
 
 	revoked []Revocation // to be told to the set in memory once the transaction is on disk
 }
@@ -65,7 +64,11 @@ const (
 // record's key: parts after the kind are escaped. The issuer's name is too, and so never looks like a key that an
 // engine keeps for itself.
 func (r *Records) key(kind string, parts ...string) []byte {
-	k := make([]byte, 0, len(r.prefix)+len(kind)+64)
+	size := len(r.prefix) + len(kind) + 1 // for list
+	for _, part := range parts {
+		size += 1 + len(part)
+	}
+	k := make([]byte, 0, size)
 	k = append(k, r.prefix...)
 	k = append(k, kind...)
 	for _, part := range parts {
@@ -109,17 +112,26 @@ func (r *Records) get(key []byte, into any) error {
 	if err != nil {
 		return err
 	}
+	if plain, ok := into.(plainRecord); ok && readPlain(asText(value), plain) {
+		return nil // the record keeps the value, which is ours
+	}
 	return decode(key, value, into)
 }
 
+// asText is what is in value, to which nobody writes any more.
+func asText(value []byte) string { return unsafe.String(unsafe.SliceData(value), len(value)) }
+
 func (r *Records) put(key []byte, record any, expires time.Time) error {
-	value, err := r.encode(record)
-	if err != nil {
-		return fmt.Errorf("store: encoding %q: %w", key, err)
-	}
 	ttl, err := r.ttl(expires)
 	if err != nil {
 		return err
+	}
+	if plain, ok := record.(writtenPlain); ok {
+		return putPlain(r.tx, key, plain, ttl)
+	}
+	value, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("store: encoding %q: %w", key, err)
 	}
 	return r.tx.Put(key, value, ttl)
 }
@@ -150,9 +162,6 @@ func (r *Records) ttl(expires time.Time) (time.Duration, error) {
 }
 
 func decode(key, value []byte, into any) error {
-	if plain, ok := into.(plainRecord); ok && readPlain(value, plain) {
-		return nil
-	}
 	if err := json.Unmarshal(value, into); err != nil {
 		return fmt.Errorf("store: the record %q is damaged: %w", key, err)
 	}

@@ -72,7 +72,8 @@ func (f *Family) kept() *keptFamily {
 		ID: f.ID, ClientID: f.ClientID, UserID: f.UserID, Issuer: f.Issuer, Grant: f.Grant, Scopes: f.Scopes,
 		Audience: f.Audience, AuthenticatedAt: nanoseconds(f.AuthenticatedAt), CreatedAt: nanoseconds(f.CreatedAt),
 		UsedAt: nanoseconds(f.UsedAt), AccessUntil: nanoseconds(f.AccessUntil), ExpiresAt: nanoseconds(f.ExpiresAt),
-		RevokedAt: nanoseconds(f.RevokedAt), Access: f.access, Name: f.tokens.name, Current: f.tokens.current, Until: nanoseconds(f.tokens.until),
+		RevokedAt: nanoseconds(f.RevokedAt), Access: f.access, Name: f.tokens.name,
+		Current: f.tokens.current, Until: nanoseconds(f.tokens.until),
 		Previous: f.tokens.previous, Successor: f.tokens.successor, RotatedAt: nanoseconds(f.tokens.rotatedAt),
 	}
 }
@@ -124,11 +125,8 @@ const (
 )
 
 // maxFamilies is how many families a client may have in one person's name, and some more: the oldest make room now and
-// then, for to count them costs as much as all else.
-const (
-	maxFamilies = 100
-	nowAndThen  = 16 // families
-)
+// then, for to count them costs more than all else.
+const maxFamilies = 100
 
 // PutFamily begins a family. refresh is its first refresh token, good for idle; empty: it has none.
 func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error {
@@ -136,7 +134,7 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 		return errBadID
 	}
 	f.CreatedAt, f.UsedAt = r.now, r.now
-	if f.ID[len(f.ID)-1]%nowAndThen == 0 { // of the IDs that [NewID] makes
+	if last := len(f.ID) - 1; f.ID[last] == '0' && f.ID[max(last-1, 0)]%4 == 0 { // one in 64 that [NewID] makes
 		if err := r.crowdOut(f); err != nil {
 			return err
 		}
@@ -161,7 +159,9 @@ func (r *Records) PutFamily(f *Family, refresh string, idle time.Duration) error
 func (r *Records) putRefresh(f *Family, refresh string, idle time.Duration) error {
 	f.tokens.current, f.tokens.until = HashSecret(refresh), earlier(r.now.Add(idle), f.ExpiresAt)
 	if name, named := nameIn(refresh); named {
-		f.tokens.name = HashSecret(name)
+		if f.tokens.name == "" { // it is the same for good
+			f.tokens.name = HashSecret(name)
+		}
 		return nil
 	}
 	return r.put(r.key(kindRefresh, f.tokens.current),
@@ -264,7 +264,8 @@ func (r *Records) Rotate(f *Family, refresh string, idle, grace time.Duration) (
 	switch {
 	case hash == f.tokens.current:
 		next := f.next(refresh)
-		f.tokens.previous, f.tokens.successor, f.tokens.rotatedAt, f.UsedAt = hash, seal(refresh, f.ID, unshared(refresh, next)), r.now, r.now
+		f.tokens.previous, f.tokens.successor = hash, seal(refresh, f.ID, unshared(refresh, next))
+		f.tokens.rotatedAt, f.UsedAt = r.now, r.now
 		if err := r.putRefresh(f, next, idle); err != nil {
 			return "", Rotated, err
 		}

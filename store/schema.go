@@ -11,7 +11,8 @@ import (
 //
 //	1  clients, tokens, keys, revocations
 //	2  people: users, sessions, consents, codes, families, devices. A program that knows version 1 only would take
-//	   tokens whose family is revoked.
+//	   tokens whose family is revoked. Within version 2 came refresh tokens with their family's name and families that
+//	   list access tokens: a program from before refuses the ones, and does not show the others to their person.
 const SchemaVersion = 2
 
 // migrations[n] makes records of version n+1 out of those of version n, a bounded number of them: those that tokens are
