@@ -94,7 +94,9 @@ func TestMatcherMatchesSessions(t *testing.T) {
 	read := h.token("read")
 	_, cookie := h.person()
 	csrf := verify.CSRFToken("http " + cookie)
-	for name, directives := range map[string]string{"beside passport_auth": "passport_auth {\n session\n optional\n}", "alone": ""} {
+	for name, directives := range map[string]string{
+		"beside passport_auth": "passport_auth {\n session\n optional\n}", "alone": "",
+	} {
 		h.load("http://{$ADDR} {\n" + directives + `
 			@write passport {
 				session

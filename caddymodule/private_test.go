@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPersonsPageInASharedCache: what a session gets is its browser's alone to keep, unless the upstream says otherwise;
-// a cache in front may not heed Vary.
+// TestPersonsPageInASharedCache: what a session gets is its browser's alone to keep, unless the upstream says
+// otherwise; a cache in front may not heed Vary.
 func TestPersonsPageInASharedCache(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

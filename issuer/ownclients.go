@@ -10,8 +10,12 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// maxOwnClients is how many clients a person may register.
-const maxOwnClients = 50
+// How many clients a person may register, and how many of them may have been deleted of late, which everybody keeps in
+// mind for a while.
+const (
+	maxOwnClients     = 50
+	maxClientsDeleted = 200
+)
 
 // errOwnClientsOff says that people cannot register clients.
 var errOwnClientsOff = errors.New(
@@ -92,6 +96,13 @@ func (i *Issuer) createOwnClient(ctx context.Context, u *store.User, n ownClient
 		own, err := ownClientsIn(r, u.ID)
 		if err == nil && len(own) >= maxOwnClients {
 			return &tooManyThingsError{maxOwnClients}
+		}
+		if err != nil {
+			return err
+		}
+		deleted, err := r.ClientsDeleted(u.ID)
+		if err == nil && deleted >= maxClientsDeleted {
+			return &tooManyThingsError{maxClientsDeleted}
 		}
 		return err
 	}

@@ -172,8 +172,8 @@ func TestRaceForMorePersonalTokensThanAPersonMayHave(t *testing.T) {
 	}
 }
 
-// TestEndlessPersonalTokensThatAreRevoked makes and revokes tokens in a loop: what has been revoked is kept in mind until
-// it would have expired.
+// TestEndlessPersonalTokensThatAreRevoked makes and revokes tokens in a loop: what has been revoked is kept in mind
+// until it would have expired.
 func TestEndlessPersonalTokensThatAreRevoked(t *testing.T) {
 	h, ann := newPeopledHouse(t)
 	ctx := t.Context()
@@ -216,6 +216,40 @@ func TestEndlessPersonalTokensThatAreRevoked(t *testing.T) {
 	h.pass(time.Hour + time.Second)
 	if err := loop(0); err != nil {
 		t.Errorf("when they would have expired: %v", err)
+	}
+}
+
+// TestEndlessClientsThatAreDeleted registers and deletes clients in a loop.
+func TestEndlessClientsThatAreDeleted(t *testing.T) {
+	h, _ := newPeopledHouse(t)
+	_, mallory := h.member("mallory")
+	before := h.db.Revocations().Len()
+	n := ownClient{name: "x", redirectURIs: []string{testRedirect}, public: true}
+	loop := func() error {
+		info, _, err := h.issuer.createOwnClient(t.Context(), mallory, n, nil)
+		if err != nil {
+			return err
+		}
+		return h.issuer.deleteOwnClient(t.Context(), mallory.ID, info.ID)
+	}
+	var last error
+	for range maxClientsDeleted + 10 {
+		if last = loop(); last != nil {
+			break
+		}
+	}
+	if _, ok := errors.AsType[*tooManyThingsError](last); !ok {
+		t.Errorf("the end is %v", last)
+	}
+	if n := h.db.Revocations().Len() - before; n > maxClientsDeleted {
+		t.Errorf("%d revocations are kept in mind", n)
+	}
+	if own, err := h.issuer.ownClients(t.Context(), mallory.ID); err != nil || len(own) > 0 {
+		t.Errorf("%v, %v", own, err)
+	}
+	h.pass(3 * time.Hour)
+	if err := loop(); err != nil {
+		t.Errorf("hours later: %v", err)
 	}
 }
 

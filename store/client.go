@@ -105,8 +105,34 @@ func (r *Records) DeleteClient(id string) error {
 	if err := r.revoke(Revocation{Kind: RevokedClient, ID: id}); err != nil {
 		return err
 	}
-	gone := [][]byte{r.key(kindClient, id), r.key(kindClientByUser, c.UserID, id)}
-	return errors.Join(r.putGone(kindClient, id), r.deleteAll(gone))
+	return errors.Join(r.putGone(kindClient, id), r.markDeleted(c), r.tx.Delete(r.key(kindClient, id)))
+}
+
+// markDeleted leaves word in the place of a person's client for as long as its revocation is kept in memory.
+func (r *Records) markDeleted(c *Client) error {
+	if c.UserID == "" {
+		return nil
+	}
+	until := r.now.Add(keepRevocation)
+	return r.put(r.key(kindClientByUser, c.UserID, c.ID), until, until)
+}
+
+// ClientsDeleted is how many of a person's clients have been deleted whose revocations are kept in memory.
+func (r *Records) ClientsDeleted(userID string) (n int, err error) {
+	err = r.tx.Scan(r.list(kindClientByUser, userID), nil, func(key, value []byte) error {
+		if len(value) == 0 {
+			return nil // it is there
+		}
+		var until time.Time
+		if err := decode(key, value, &until); err != nil {
+			return err
+		}
+		if until.After(r.now) {
+			n++
+		}
+		return nil
+	})
+	return n, err
 }
 
 // Clients calls fn with every client, sorted by ID, after the one named (empty: from the first). [ErrStop] ends it.
@@ -117,7 +143,10 @@ func (r *Records) Clients(after string, fn func(Client) error) error {
 // ClientsOfUser calls fn with every client that the person has registered, sorted by ID. [ErrStop] ends it.
 func (r *Records) ClientsOfUser(userID string, fn func(Client) error) error {
 	prefix := r.list(kindClientByUser, userID)
-	return r.tx.Scan(prefix, nil, func(key, _ []byte) error {
+	return r.tx.Scan(prefix, nil, func(key, value []byte) error {
+		if len(value) > 0 {
+			return nil // see markDeleted
+		}
 		c, err := r.Client(unescape(string(key[len(prefix):])))
 		if err != nil {
 			return err

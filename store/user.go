@@ -210,6 +210,9 @@ func (r *Records) DeleteUser(id string) error {
 		}
 	}
 	gone := [][]byte{r.key(kindUser, id)}
+	for _, client := range own {
+		gone = append(gone, r.key(kindClientByUser, id, client))
+	}
 	for _, login := range u.logins() {
 		gone = append(gone, r.key(kindUserByLogin, login))
 	}
