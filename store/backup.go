@@ -69,13 +69,13 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 			return err
 		}
 		info.CreatedAt, info.Records = r.now, 0
-		w := &backupWriter{out: bufio.NewWriterSize(file, 1<<16), sum: sha256.New()}
+		w := &backupWriter{began: time.Now(), out: bufio.NewWriterSize(file, 1<<16), sum: sha256.New()}
 		if err := w.object(info); err != nil {
 			return err
 		}
 		for i := range kinds {
 			if err := r.raw(&kinds[i], nil, func(_ []byte, id string, value []byte) error {
-				if err := ctx.Err(); err != nil {
+				if err := w.rest(ctx); err != nil {
 					return err
 				}
 				return w.record(kinds[i].name, id, value)
@@ -89,12 +89,30 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 	return info, err
 }
 
+// A backup is written no faster than this, so that what else there is to do goes on. A step takes a few milliseconds.
+const (
+	backupRate = 125_000 // records a second
+	backupStep = 500     // records
+)
+
 // backupWriter writes the lines of a backup.
 type backupWriter struct {
+	began   time.Time
 	out     *bufio.Writer
 	sum     hash.Hash
 	line    []byte
 	records int
+}
+
+// rest waits where the backup is ahead of its time.
+func (w *backupWriter) rest(ctx context.Context) error {
+	if w.records%backupStep == 0 {
+		due := w.began.Add(time.Duration(w.records) * time.Second / backupRate)
+		if ahead := time.Until(due); ahead > time.Millisecond {
+			pause(ctx, ahead)
+		}
+	}
+	return ctx.Err()
 }
 
 func (w *backupWriter) object(v any) error {
@@ -107,16 +125,31 @@ func (w *backupWriter) object(v any) error {
 
 // record writes a record as it is kept: JSON without line breaks.
 func (w *backupWriter) record(kind, id string, value []byte) error {
-	encoded, err := json.Marshal(id)
-	if err != nil {
-		return err
-	}
 	w.line = append(w.line[:0], `{"kind":"`...)
 	w.line = append(append(w.line, kind...), `","id":`...)
-	w.line = append(append(w.line, encoded...), `,"record":`...)
+	if isBare(id) {
+		w.line = append(append(append(w.line, '"'), id...), '"')
+	} else {
+		encoded, err := json.Marshal(id)
+		if err != nil {
+			return err
+		}
+		w.line = append(w.line, encoded...)
+	}
+	w.line = append(w.line, `,"record":`...)
 	w.line = append(append(w.line, value...), "}\n"...)
 	w.records++
 	return w.write(w.line)
+}
+
+// isBare tells whether a text is in JSON as it is, as nearly all IDs are.
+func isBare(s string) bool {
+	for i := range len(s) {
+		if !isPlain(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *backupWriter) write(line []byte) error {

@@ -100,7 +100,12 @@ func appendEscaped(dst []byte, s string) []byte {
 }
 
 // unescape is the inverse of appendEscaped.
-func unescape(s string) string { return unescaper.Replace(s) }
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	return unescaper.Replace(s)
+}
 
 var unescaper = strings.NewReplacer("%2F", "/", "%25", "%", "%21", "!")
 
