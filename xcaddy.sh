@@ -26,6 +26,7 @@ Usage: ./xcaddy.sh <command>
                  its data is kept in ./.demo
   test [flags]   every check and every test; flags go to go test (-run TestWalk, -short, ...)
   bench [flags]  the benchmarks; flags go to tests/bench
+  bench soak     a gateway under load for an hour, and whether it grows; -length 10m for less
 TEXT
 }
 

@@ -56,6 +56,8 @@ type gateway struct {
 	routes int    // how many routes there are beside these, each with a passport_auth of its own
 	many   string // address of the site that has them
 
+	whole string // the Caddyfile, where it is not the usual one
+
 	issuer string // `iss`
 	key    string // its private key, PEM
 	took   time.Duration
@@ -163,6 +165,9 @@ func (g *gateway) store() string { return filepath.Join(g.dir, "store") }
 // Caddy keeps 32, and the others would be opened anew all the time, at the cost of both sides of the comparison.
 // The rest is Caddy's default; logs go where they go by default.
 func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
+	if g.whole != "" {
+		return g.whole
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 2s\n%s", g.admin, g.options)
 	if g.algorithm != "" {

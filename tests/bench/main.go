@@ -35,19 +35,29 @@ const (
 )
 
 func main() {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case hiddenUpstream:
-			os.Exit(serveUpstream())
-		case hiddenCaddy:
-			os.Args = append([]string{"caddy"}, os.Args[2:]...)
-			caddycmd.Main()
-			return
-		}
+	beChild()
+	command, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "soak" {
+		command, args = runSoak, args[1:]
 	}
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := command(args); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
+	}
+}
+
+// beChild does not return when this process is a child.
+func beChild() {
+	if len(os.Args) < 2 {
+		return
+	}
+	switch os.Args[1] {
+	case hiddenUpstream:
+		os.Exit(serveUpstream())
+	case hiddenCaddy:
+		os.Args = append([]string{"caddy"}, os.Args[2:]...)
+		caddycmd.Main()
+		os.Exit(0)
 	}
 }
 
