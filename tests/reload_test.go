@@ -47,89 +47,94 @@ func reload(t *testing.T, g *gateway.Gateway) {
 	}
 }
 
-// TestReloadUnderLoad reloads while clients get tokens, call and revoke: no request is answered wrongly, none is lost
-// on its way, and no token is forgotten.
-func TestReloadUnderLoad(t *testing.T) {
-	g, upstream := start(t, site)
-	old := g.Token("demo", demoSecret, "read")
+// callers call a gateway while it is reloaded. Caddy itself drops some requests then, with a plugin or without: those
+// on connections that nobody has accepted when it closes the old socket, and those that it has not read when it closes
+// the connection. Such a request has reached nobody, and is sent again.
+type callers struct {
+	g       *gateway.Gateway
+	calls   atomic.Int64
+	issued  atomic.Int64 // tokens that they have got
+	dropped sync.Map     // the URIs of requests that were sent and not answered
+	resent  atomic.Int64 // how many
+}
 
-	// Caddy itself drops some connections when it reloads, with a plugin or without: those that nobody has accepted
-	// when it closes the old socket. Such a request has reached nobody, and is sent again.
-	var calls atomic.Int64
-	var dropped sync.Map // the URIs of requests that were sent and not answered
-	send := func(request func() *http.Request) (gateway.Response, error) {
-		for {
-			req := request()
-			resp, err := g.Try(req)
-			if err == nil {
-				return resp, nil
-			}
-			if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) &&
-				!strings.Contains(err.Error(), "server closed idle connection") {
-				return resp, err
-			}
-			dropped.Store(req.URL.RequestURI(), true)
+func (c *callers) send(request func() *http.Request) (gateway.Response, error) {
+	for {
+		req := request()
+		resp, err := c.g.Try(req)
+		if err == nil || !droppedByCaddy(err) {
+			return resp, err
 		}
+		c.dropped.Store(req.URL.RequestURI(), true)
+		c.resent.Add(1)
 	}
-	call := func(token string) error {
-		var uri string
-		resp, err := send(func() *http.Request {
-			uri = fmt.Sprintf("/orders?call=%d", calls.Add(1))
-			req := g.Request(http.MethodGet, uri, "")
-			req.Header.Set("Authorization", "Bearer "+token)
-			return req
-		})
-		if err == nil && resp.Status != http.StatusOK {
-			err = fmt.Errorf("GET %s: %d %s", uri, resp.Status, resp.Body)
-		}
-		return err
-	}
-	form := func(path string, values url.Values) (gateway.Response, error) {
-		resp, err := send(func() *http.Request { return formOfDemo(g, path, values) })
-		if err == nil && resp.Status != http.StatusOK {
-			err = fmt.Errorf("POST %s: %d %s", path, resp.Status, resp.Body)
-		}
-		return resp, err
-	}
-	newToken := func() (string, error) {
-		resp, err := form("/oauth/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}})
-		return resp.String("access_token"), err
-	}
+}
 
-	done := make(chan struct{})
-	faults := make(chan error, 16)
-	var wg sync.WaitGroup
-	for _, work := range []func() error{
-		func() error { return call(old) },
-		func() error { return call(old) },
-		func() error {
-			token, err := newToken()
-			if err == nil {
-				err = call(token)
-			}
-			return err
-		},
-		func() error {
-			token, err := newToken()
-			if err == nil {
-				_, err = form("/oauth/revoke", url.Values{"token": {token}})
-			}
-			if err != nil {
-				return err
-			}
-			if err = call(token); err == nil || !strings.Contains(err.Error(), "401") {
-				return fmt.Errorf("calling with a revoked token: %w", err)
-			}
-			return nil
-		},
-	} {
-		wg.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+func droppedByCaddy(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
+		strings.Contains(err.Error(), "server closed idle connection")
+}
+
+func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+// call calls the API and wants that status.
+func (c *callers) call(header http.Header, want int) error {
+	var uri string
+	resp, err := c.send(func() *http.Request {
+		uri = fmt.Sprintf("/orders?call=%d", c.calls.Add(1))
+		req := c.g.Request(http.MethodGet, uri, "")
+		req.Header = header.Clone()
+		return req
+	})
+	if err == nil && resp.Status != want {
+		err = fmt.Errorf("GET %s: %d, want %d: %s", uri, resp.Status, want, resp.Body)
+	}
+	return err
+}
+
+func (c *callers) form(path string, values url.Values) (gateway.Response, error) {
+	resp, err := c.send(func() *http.Request { return formOfDemo(c.g, path, values) })
+	if err == nil && resp.Status != http.StatusOK {
+		err = fmt.Errorf("POST %s: %d %s", path, resp.Status, resp.Body)
+	}
+	return resp, err
+}
+
+func (c *callers) newToken() (string, error) {
+	resp, err := c.form("/oauth/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}})
+	if err == nil {
+		c.issued.Add(1)
+	}
+	return resp.String("access_token"), err
+}
+
+func (c *callers) useNewToken() error {
+	token, err := c.newToken()
+	if err == nil {
+		err = c.call(bearer(token), http.StatusOK)
+	}
+	return err
+}
+
+func (c *callers) useRevokedToken() error {
+	token, err := c.newToken()
+	if err == nil {
+		_, err = c.form("/oauth/revoke", url.Values{"token": {token}})
+	}
+	if err == nil {
+		err = c.call(bearer(token), http.StatusUnauthorized)
+	}
+	return err
+}
+
+// work does each of what it is given again and again, until it fails or stop is called, which returns the faults.
+func (c *callers) work(works ...func() error) (stop func() []error) {
+	var done atomic.Bool
+	faults := make(chan error, len(works))
+	var group sync.WaitGroup
+	for _, work := range works {
+		group.Go(func() {
+			for !done.Load() {
 				if err := work(); err != nil {
 					faults <- err
 					return
@@ -137,18 +142,38 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	return func() (all []error) {
+		done.Store(true)
+		group.Wait()
+		close(faults)
+		for err := range faults {
+			all = append(all, err)
+		}
+		return all
+	}
+}
+
+// TestReloadUnderLoad reloads while clients get tokens, call and revoke: no request is answered wrongly, none is lost
+// on its way, and no token is forgotten.
+func TestReloadUnderLoad(t *testing.T) {
+	g, upstream := start(t, site)
+	old := g.Token("demo", demoSecret, "read")
+
+	c := &callers{g: g}
+	stop := c.work(
+		func() error { return c.call(bearer(old), http.StatusOK) },
+		func() error { return c.call(bearer(old), http.StatusOK) },
+		c.useNewToken, c.useRevokedToken,
+	)
 	for range 5 {
 		reload(t, g)
 	}
-	close(done)
-	wg.Wait()
-	close(faults)
-	for err := range faults {
+	for _, err := range stop() {
 		t.Error(err)
 	}
 
 	for _, received := range upstream.Requests() {
-		if _, ok := dropped.Load(received.URI); ok {
+		if _, ok := c.dropped.Load(received.URI); ok {
 			t.Errorf("%s reached the upstream and was not answered", received.URI)
 		}
 	}
