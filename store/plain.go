@@ -233,7 +233,8 @@ func (w *plainWriter) time(name string, t time.Time) {
 		w.err = err
 		return
 	}
-	w.out = append(out, '"')
+	out = append(out, '"')
+	w.out = out
 }
 
 func (w *plainWriter) timeUnlessZero(name string, t time.Time) {
