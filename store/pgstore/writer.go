@@ -152,8 +152,8 @@ func (e *Engine) writeBatch(batch []*update) (rest []*update) {
 	return batch[n:]
 }
 
-// retry runs a batch again that met another transaction. Those of this process that did wait for each other from now on,
-// or they would go on meeting.
+// retry runs a batch again that met another transaction. Those of this process that did wait for each other from now
+// on, or they would go on meeting.
 func (e *Engine) retry(ctx context.Context, batch []*update) (n int, err error) {
 	select {
 	case e.retrying <- struct{}{}:

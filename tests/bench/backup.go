@@ -18,8 +18,8 @@ import (
 )
 
 // backups is how fast a gateway writes a backup of many tokens while it has traffic, and what of its speed the traffic
-// keeps: backups are written one after the other meanwhile. Each measurement has one without them beside, first in every
-// other round. The traffic is as much as the machine can bear.
+// keeps: backups are written one after the other meanwhile. Each measurement has one without them beside, first in
+// every other round. The traffic is as much as the machine can bear.
 func (s *suite) backups(ctx context.Context) ([]*row, error) {
 	n := s.million
 	g, m, err := s.issuerGateway(ctx, "backup", "ES256", func(g *gateway) {

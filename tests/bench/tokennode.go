@@ -47,9 +47,8 @@ func (s *suite) tokenNode(ctx context.Context) (rows []*row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	issuing := &leg{name: "64 clients", gateway: g, load: load{address: g.guarded, clients: connections, requests: [][]byte{
-		post(g.guarded, "/oauth/token", credentialsGrant, clientID, clientSecret),
-	}}}
+	issuing := &leg{name: "64 clients", gateway: g, load: load{address: g.guarded, clients: connections}}
+	issuing.load.requests = [][]byte{post(g.guarded, "/oauth/token", credentialsGrant, clientID, clientSecret)}
 	r := &row{
 		Work: "ES256 tokens on PostgreSQL, 64 clients, to one-row inserts by pgbench", bars: []bar{rateAtLeast(0.5)},
 	}
@@ -72,8 +71,9 @@ func (s *suite) tokenNode(ctx context.Context) (rows []*row, err error) {
 				return nil, err
 			}
 		}
-		r.Samples, r.rates, rates = append(r.Samples, one), append(r.rates, one.Rate/rate), append(rates, rate)
-		fmt.Fprintf(s.progress, "  round %2d  tokens %6.0f/s  pgbench %6.0f/s  %.2f ×\n", round+1, one.Rate, rate, one.Rate/rate)
+		ratio := one.Rate / rate
+		r.Samples, r.rates, rates = append(r.Samples, one), append(r.rates, ratio), append(rates, rate)
+		fmt.Fprintf(s.progress, "  round %2d  tokens %6.0f/s  pgbench %6.0f/s  %.2f ×\n", round+1, one.Rate, rate, ratio)
 	}
 	r.settle()
 	t := spreadOf(rates)

@@ -9,18 +9,20 @@ import (
 	"slices"
 )
 
-// nodeRounds is how many pairs of processes a round of the suite has, where a node is compared with a gateway on Badger.
+// nodeRounds is how many pairs of processes a round of the suite has, where a node is compared with a gateway on
+// Badger.
 const nodeRounds = 4
 
 // nodeOptions have a node on PostgreSQL write its audit log to a file.
 const nodeOptions = "\tlog audit {\n\t\toutput file audit.log\n\t\tinclude passport.audit\n\t}\n"
 
-// warmNode compares a node on PostgreSQL that has its audit log in a file, and whose metrics are read, with a gateway on
-// Badger that has neither: a token that has been seen asks none of them.
+// warmNode compares a node on PostgreSQL that has its audit log in a file, and whose metrics are read, with a gateway
+// on Badger that has neither: a token that has been seen asks none of them.
 //
 // The two can't be sites of one process, and of two processes one is easily three per cent dearer than the other for no
-// reason but where its memory lies. So there are many, each pair for a moment: a node beside a gateway on Badger, at the
-// same time, started in turns before and after it. Two gateways on Badger beside each other tell what is left of that.
+// reason but where its memory lies. So there are many, each pair for a moment: a node beside a gateway on Badger, at
+// the same time, started in turns before and after it. Two gateways on Badger beside each other tell what is left of
+// that.
 func (s *suite) warmNode(ctx context.Context) (rows []*row, err error) {
 	var tb serverTB
 	defer tb.end(&err)
@@ -58,8 +60,8 @@ func (r *row) compare(one, base sample) {
 	r.rates = append(r.rates, one.Rate/base.Rate)
 }
 
-// nodePairs starts gateways, and measures at the same time: a node on PostgreSQL and a gateway on Badger, then two of the
-// latter, the second of which is the same.
+// nodePairs starts gateways, and measures at the same time: a node on PostgreSQL and a gateway on Badger, then two of
+// the latter, the second of which is the same.
 func (s *suite) nodePairs(ctx context.Context, n int, database string) ([]sample, error) {
 	names := []string{"postgres", "badger", "again"}
 	if n%2 == 1 {
