@@ -115,8 +115,7 @@ func openFiles(pid int) (sockets, files float64, err error) {
 }
 
 // soakBar is something that has to be level: in the last quarter of the time no more than in the one before, but for a
-// share and so much beside. The first half is not looked at: Badger's cache of blocks, 64 MB, takes as long to fill at
-// the pace of a soak.
+// share and so much beside. The first half is not looked at: in it, Badger merges its tables for the first time.
 type soakBar struct {
 	name   string
 	of     func(soakSample) float64
@@ -144,10 +143,13 @@ var soakBars = []soakBar{
 	// minutes after its start a process holds more and more of what it uses, most of all with the race detector.
 	{
 		name: "memory", of: func(s soakSample) float64 { return s.memory }, unit: 1e6, share: 0.05, beside: 10e6,
-		unsettled: 40e6,
+		peak: true, unsettled: 40e6,
 	},
-	// Caches are swept once a minute: before that, some have more and some have less.
-	{name: "heap alive", of: func(s soakSample) float64 { return s.heap }, unit: 1e6, share: 0.03, beside: 3e6},
+	// It has the teeth of the disk, see there: Badger has read blocks of its new tables in memory until it merges them.
+	{
+		name: "heap alive", of: func(s soakSample) float64 { return s.heap }, unit: 1e6, share: 0.03, beside: 3e6,
+		peak: true,
+	},
 	{name: "goroutines", of: func(s soakSample) float64 { return s.goroutines }, unit: 1, beside: 10},
 	{name: "connections", of: func(s soakSample) float64 { return s.sockets }, unit: 1, beside: 10},
 	// Badger has up to five new tables before it merges them.

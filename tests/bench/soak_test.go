@@ -54,8 +54,11 @@ func TestSoakTellsGrowth(t *testing.T) {
 			s.heap += 120e6 * min(part, 0.5)
 			s.goroutines += 100 * min(part, 0.5)
 		}, ""},
-		{"teeth of the disk", func(s *soakSample, part float64) {
-			s.disk += 40e6 * (3*part - float64(int(3*part)))
+		{"teeth of tables that are merged", func(s *soakSample, part float64) {
+			tooth := 3.1*part - float64(int(3.1*part)) // one in twenty minutes, or a little less
+			s.disk += 40e6 * tooth
+			s.heap += 65e6 * tooth
+			s.memory += 100e6 * tooth
 		}, ""},
 		{"goroutines up and down", func(s *soakSample, part float64) { s.goroutines += float64(int(1000*part) % 17) }, ""},
 	} {
