@@ -40,7 +40,7 @@ type soak struct {
 }
 
 // newSoak is a soak of that length. Tokens are so short-lived that records expire, are purged and make room many times
-// in a quarter of it.
+// in a third of it.
 func newSoak(s *suite, length time.Duration, out io.Writer) *soak {
 	return &soak{
 		suite: s, length: length, out: out,
@@ -131,7 +131,7 @@ func (k *soak) run(ctx context.Context) error {
 		faults = append(faults, fmt.Errorf("%d of %d jobs came so late that they tell nothing: the machine is too busy",
 			k.late, n))
 	}
-	fmt.Fprintln(k.out, "\nthe last quarter beside the one before:")
+	fmt.Fprintln(k.out, "\nthe last third beside the one before:")
 	faults = append(faults, levels(k.samples, k.length, k.out), k.settles(ctx, rest))
 	return errors.Join(faults...)
 }

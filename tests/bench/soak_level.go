@@ -114,8 +114,9 @@ func openFiles(pid int) (sockets, files float64, err error) {
 	return sockets, files, nil
 }
 
-// soakBar is something that has to be level: in the last quarter of the time no more than in the one before, but for a
-// share and so much beside. The first half is not looked at: in it, Badger merges its tables for the first time.
+// soakBar is something that has to be level: in the last third of the time no more than in the one before, but for a
+// share and so much beside. The first third is not looked at: caches fill, and Badger merges its tables for the first
+// time. In an hour a third is about as long as it takes Badger until the next time, so that each has seen one.
 type soakBar struct {
 	name   string
 	of     func(soakSample) float64
@@ -133,7 +134,7 @@ type soakBar struct {
 }
 
 // soakBars are as wide as what comes and goes by itself, and narrower than what an hour of a leak comes to. From one
-// quarter of an hour to the next, the load of [soak.work] is nearly two hundred thousand requests, fifty thousand
+// third of an hour to the next, the load of [soak.work] is more than two hundred thousand requests, seventy thousand
 // tokens and two thousand streams: one goroutine or connection for each hundredth stream, or for each four thousandth
 // token, is out of bounds, and so is a heap with forty bytes more for each request. In the minute that CI has, it takes
 // a goroutine for every other stream, or some kilobytes for each request; that all goroutines and connections are given
@@ -155,7 +156,7 @@ var soakBars = []soakBar{
 	// Badger has up to five new tables before it merges them.
 	{name: "other open files", of: func(s soakSample) float64 { return s.files }, unit: 1, beside: 5},
 	// Its files come in teeth: the log is 16 MB long before it becomes a table, and five tables are gathered before they
-	// are merged and what has expired in them makes room. So it is the highest teeth that are compared, and two quarters
+	// are merged and what has expired in them makes room. So it is the highest teeth that are compared, and two thirds
 	// may be a log and two tables apart. A run of a minute does not come to the end of the first tooth, and says no more
 	// than that nothing runs away; that records go says the next line.
 	{name: "disk", of: func(s soakSample) float64 { return s.disk }, unit: 1e6, beside: 24e6, peak: true},
@@ -173,7 +174,7 @@ var soakBars = []soakBar{
 	},
 }
 
-// levels compares the last quarter of the samples with the one before. The error names what is not level.
+// levels compares the last third of the samples with the one before. The error names what is not level.
 func levels(samples []soakSample, length time.Duration, out io.Writer) error {
 	n := len(samples)
 	if n < 8 {
@@ -181,7 +182,7 @@ func levels(samples []soakSample, length time.Duration, out io.Writer) error {
 	}
 	var grown []error
 	for _, b := range soakBars {
-		early, late := quarterOf(samples[n/2:n*3/4], b), quarterOf(samples[n*3/4:], b)
+		early, late := thirdOf(samples[n/3:n*2/3], b), thirdOf(samples[n*2/3:], b)
 		limit := max(early*(1+b.share)+b.beside, b.rate*(soakLifetime(length).Seconds()+b.stays))
 		if length < 10*time.Minute {
 			limit += b.unsettled
@@ -189,7 +190,7 @@ func levels(samples []soakSample, length time.Duration, out io.Writer) error {
 		verdict := "level"
 		if late > limit {
 			verdict = "GROWN"
-			grown = append(grown, fmt.Errorf("%s: %.1f in the last quarter, %.1f in the one before: more than %.1f", b.name,
+			grown = append(grown, fmt.Errorf("%s: %.1f in the last third, %.1f in the one before: more than %.1f", b.name,
 				late/b.unit, early/b.unit, limit/b.unit))
 		}
 		fmt.Fprintf(out, "  %-22s %9.1f  then %9.1f  at most %9.1f  %s\n", b.name, early/b.unit, late/b.unit,
@@ -198,8 +199,8 @@ func levels(samples []soakSample, length time.Duration, out io.Writer) error {
 	return errors.Join(grown...)
 }
 
-// quarterOf is the figure of a quarter.
-func quarterOf(samples []soakSample, b soakBar) float64 {
+// thirdOf is the figure of a third.
+func thirdOf(samples []soakSample, b soakBar) float64 {
 	of := median(samples, b.of)
 	if b.peak {
 		return of.Most

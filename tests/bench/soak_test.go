@@ -50,9 +50,9 @@ func TestSoakTellsGrowth(t *testing.T) {
 		{"one of eight records stays", func(s *soakSample, part float64) { s.records += 27e3 * part }, "records of tokens"},
 		{"revocations that stay", func(s *soakSample, part float64) { s.revoked += 14400 * part }, "revocations in memory"},
 		{"tokens that stay", func(s *soakSample, part float64) { s.remembered += 100e3 * part }, "tokens remembered"},
-		{"growth that ends in the first half", func(s *soakSample, part float64) {
-			s.heap += 120e6 * min(part, 0.5)
-			s.goroutines += 100 * min(part, 0.5)
+		{"growth that ends in the first third", func(s *soakSample, part float64) {
+			s.heap += 120e6 * min(part, 0.33)
+			s.goroutines += 100 * min(part, 0.33)
 		}, ""},
 		{"teeth of tables that are merged", func(s *soakSample, part float64) {
 			tooth := 3.1*part - float64(int(3.1*part)) // one in twenty minutes, or a little less
