@@ -242,7 +242,9 @@ func (a *Auth) pass(
 	a.keepToken(r, v)
 	v.introduce(r.Header, id)
 	if !introduced && id.Session() {
-		w = private(w)
+		kept := private(w)
+		defer kept.begin() // for whoever answers an error
+		w = kept
 		open.giveToken(w, r, v, id)
 	}
 	if len(a.upstream) > 0 {

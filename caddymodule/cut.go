@@ -42,7 +42,7 @@ func (a *Auth) passWatched(
 	around := v.watching
 	v.watching = id
 	defer func() { v.watching = around }()
-	if r.ContentLength < 0 {
+	if r.ContentLength != 0 {
 		defer cw.cutBody()()
 	}
 	err := next.ServeHTTP(cw, r)
@@ -86,8 +86,8 @@ type cutWriter struct {
 	hijacked bool // the connection has been
 }
 
-// cutBody sees to it that who reads the request's body does not wait for the caller after the cut: a proxy that speaks
-// HTTP/2 to its upstream notices the end of the context only between two reads. done is called before the handler
+// cutBody sees to it that who reads the request's body does not wait for the caller after the cut, nor gets more of it:
+// a proxy that speaks HTTP/2 to its upstream notices the end of the context only between two reads, FastCGI never does. done is called before the handler
 // returns, for the response must not be touched after that.
 func (w *cutWriter) cutBody() (done func()) {
 	finished := make(chan struct{})

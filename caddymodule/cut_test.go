@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -365,6 +366,52 @@ func TestCutsUpload(t *testing.T) {
 				}
 			}
 		})
+}
+
+// TestCutsUploadOfKnownLength has callers who send nothing after the cut, to upstreams whose proxies would wait for them.
+func TestCutsUploadOfKnownLength(t *testing.T) {
+	for _, name := range []string{"HTTP/1.1", "HTTP/2", "FastCGI"} {
+		t.Run(name, func(t *testing.T) {
+			got, gone := make(chan struct{}), make(chan error, 1)
+			upstream := func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.ReadFull(r.Body, make([]byte, 5))
+				close(got)
+				_, err := io.Copy(io.Discard, r.Body)
+				gone <- err
+			}
+			proxy := "reverse_proxy {$UPSTREAM}"
+			switch name {
+			case "HTTP/2":
+				proxy = "reverse_proxy h2c://{$UPSTREAM}"
+			case "FastCGI":
+				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				go func() { _ = fcgi.Serve(ln, http.HandlerFunc(upstream)) }()
+				proxy = "reverse_proxy " + ln.Addr().String() + " {\ntransport fastcgi {\nroot /srv\n}\n}"
+			}
+			h := newHouse(t, "passport_auth\n"+proxy)
+			h.upstream.handler = upstream
+			token := h.token("read")
+			conn, err := net.Dial("tcp", h.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, _ = fmt.Fprintf(conn, "POST /upload.php HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n"+
+				"Content-Length: 1000000\r\n\r\n", h.addr, bearer(token))
+			_, _ = conn.Write(make([]byte, 300_000)) // more than FastCGI gathers
+			select {
+			case <-got:
+			case <-time.After(patience):
+				t.Fatal("the upload does not begin")
+			}
+			h.revoke(token)
+			over(t, gone)
+		})
+	}
 }
 
 // TestAnswersWhoWaitedTooLong has an upstream that has not begun to answer when the token ends.

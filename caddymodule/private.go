@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"io"
 	"net/http"
+	"net/textproto"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -16,7 +18,7 @@ type privateWriter struct {
 }
 
 // private wraps the response to a request that passes by a session.
-func private(w http.ResponseWriter) http.ResponseWriter {
+func private(w http.ResponseWriter) *privateWriter {
 	w.Header().Add("Vary", "Cookie, Authorization") // or a cache in front gives one person's answer to another
 	return &privateWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 }
@@ -27,9 +29,21 @@ func (w *privateWriter) begin() {
 		return
 	}
 	w.begun = true
-	if h := w.Header(); len(h["Cache-Control"]) == 0 {
-		h["Cache-Control"] = []string{"private"}
+	keepPrivate(w.Header())
+}
+
+// keepPrivate says that an answer is one browser's alone, unless it is said already who may keep it.
+func keepPrivate(h http.Header) {
+	for _, field := range h["Cache-Control"] {
+		for directive := range strings.SplitSeq(field, ",") {
+			name, _, _ := strings.Cut(textproto.TrimString(directive), "=")
+			switch strings.ToLower(name) {
+			case "public", "private", "no-store", "s-maxage":
+				return
+			}
+		}
 	}
+	h["Cache-Control"] = append(h["Cache-Control"], "private")
 }
 
 // WriteHeader implements [http.ResponseWriter].

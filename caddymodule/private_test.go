@@ -14,6 +14,10 @@ func TestPersonsPageInASharedCache(t *testing.T) {
 		switch r.URL.Path {
 		case "/up/public":
 			w.Header().Set("Cache-Control", "public, max-age=60")
+		case "/up/brief":
+			w.Header().Set("Cache-Control", "max-age=60")
+		case "/up/no":
+			w.Header().Set("Cache-Control", "max-age=60, No-Store")
 		case "/up/hints":
 			w.WriteHeader(http.StatusEarlyHints)
 		case "/up/empty":
@@ -46,6 +50,10 @@ func TestPersonsPageInASharedCache(t *testing.T) {
 		}
 		reverse_proxy /up/* ` + upstream.Listener.Addr().String() + `
 		respond /page ok
+		error /fault 404
+		handle_errors {
+			respond "no page for {passport.username}"
+		}
 	}`)
 	session := []string{"Cookie", "passport_session=" + cookie}
 	token := []string{"Authorization", bearer(h.token("read"))}
@@ -62,6 +70,9 @@ func TestPersonsPageInASharedCache(t *testing.T) {
 		{"two directives", "/up/two", session, []string{"private"}},
 		{"report only", "/up/trial", session, []string{"private"}},
 		{"the upstream says", "/up/public", session, []string{"public, max-age=60"}},
+		{"how long, not who", "/up/brief", session, []string{"max-age=60", "private"}},
+		{"nobody may", "/up/no", session, []string{"max-age=60, No-Store"}},
+		{"a fault", "/fault", session, []string{"private"}},
 		{"refused", "/up/client", session, []string{"no-store"}},
 		{"by token", "/up/page", token, nil},
 		{"nobody", "/up/page", nil, nil},

@@ -75,6 +75,9 @@ func (i *Issuer) isLoginOf(ctx context.Context, r *store.Records, b *store.Brows
 	if err != nil {
 		return false, err
 	}
+	if u.Source == "" && i.people.logins[login] != nil {
+		return false, nil // of the config, which comes before the storage
+	}
 	if u.Source == "" || u.Source == configSource {
 		return login == store.FoldLogin(u.Name) || login == store.FoldLogin(u.Email), nil
 	}

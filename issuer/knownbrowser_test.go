@@ -288,6 +288,36 @@ func TestBorrowedEmailMakesNoBrowserKnown(t *testing.T) {
 	}
 }
 
+// TestGuessesAtAUserOfTheConfigInOnesOwnBrowser: mallory's account has the email that a user of the config signs in
+// with. To sign in as mallory in between gives no more guesses.
+func TestGuessesAtAUserOfTheConfigInOnesOwnBrowser(t *testing.T) {
+	patiently(t)
+	h := signInHouse(t)
+	_, mallory := h.member("mallory")
+	h.update(func(r *store.Records) error {
+		u, err := r.User(mallory.ID)
+		if err != nil {
+			return err
+		}
+		u.Email = "ada@example.com"
+		return r.PutUser(u)
+	})
+	b := h.browser()
+	b.signIn("mallory")
+	waits := 0
+	for range 6 {
+		for range 4 {
+			if b.tries("ada@example.com", wrongPassword) == http.StatusTooManyRequests {
+				waits++
+			}
+		}
+		b.signIn("mallory")
+	}
+	if waits < 12 {
+		t.Errorf("of 24 guesses %d had to wait", waits)
+	}
+}
+
 // TestSessionBegunWhileThePasswordChanges: whose password was right a moment ago gets no session, nor tokens, by it
 // after it was changed.
 func TestSessionBegunWhileThePasswordChanges(t *testing.T) {

@@ -288,6 +288,9 @@ func (a *attempt) forget(r *store.Records, u *store.User) error {
 		logins = append(logins, store.FoldLogin(u.Email))
 	}
 	for _, login := range logins {
+		if u.Source != configSource && a.people.logins[login] != nil {
+			continue // of the config, which comes before all others
+		}
 		if err := r.ForgetGuesses(guessLogin, login); err != nil {
 			return err
 		}

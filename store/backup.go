@@ -61,6 +61,8 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 	info := BackupInfo{
 		Format: backupFormat, Version: backupVersion, Schema: SchemaVersion, Issuer: unescape(string(db.name)),
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxBackupTime) // or the engine would take it for a short read
+	defer cancel()
 	err := db.View(ctx, func(r *Records) error { // may be called again
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -93,6 +95,8 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 const (
 	backupRate = 125_000 // records a second
 	backupStep = 500     // records
+
+	maxBackupTime = 24 * time.Hour
 )
 
 // backupWriter writes the lines of a backup.

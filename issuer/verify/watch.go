@@ -142,6 +142,7 @@ func (w *watches) cut(
 	for i := range w {
 		for one := w[i].take(lost, generation, now, second); one != nil; {
 			next := one.next
+			one.next = nil // or who keeps one would keep all that were cut with it
 			one.end(one.cause)
 			close(one.ended)
 			one = next

@@ -119,7 +119,7 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// View runs fn on one snapshot.
+// View runs fn on one snapshot. It may take as long as an update, or until the deadline of ctx where that is later.
 func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -128,8 +128,12 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	defer e.inside.Done()
+	timeout := e.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(timeout, time.Until(deadline))
+	}
 	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {

@@ -1,8 +1,11 @@
 package pgstore
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
@@ -47,4 +50,26 @@ func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
 		})
 	}
 	nodes.Wait()
+}
+
+// TestLongViewIsNotCutShort reads for longer than an update may take: a caller who has the time is given it.
+func TestLongViewIsNotCutShort(t *testing.T) {
+	e, err := Open(t.Context(), Options{URL: pgtest.Start(t).Database(), Timeout: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	slow := func(tx store.Tx) error {
+		time.Sleep(500 * time.Millisecond)
+		_, err := tx.Get([]byte("key"))
+		return err
+	}
+	if err := e.View(t.Context(), slow); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("without a deadline: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := e.View(ctx, slow); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("with one: %v", err)
+	}
 }
