@@ -87,8 +87,8 @@ type cutWriter struct {
 }
 
 // cutBody sees to it that who reads the request's body does not wait for the caller after the cut, nor gets more of it:
-// a proxy that speaks HTTP/2 to its upstream notices the end of the context only between two reads, FastCGI never does. done is called before the handler
-// returns, for the response must not be touched after that.
+// a proxy that speaks HTTP/2 to its upstream notices the end of the context only between two reads, FastCGI never does.
+// done is called before the handler returns, for the response must not be touched after that.
 func (w *cutWriter) cutBody() (done func()) {
 	finished := make(chan struct{})
 	stop := context.AfterFunc(w.ctx, func() {

@@ -21,16 +21,15 @@ import (
 
 func init() {
 	caddy.RegisterModule(floor{})
-	httpcaddyfile.RegisterHandlerDirective(floorDirective, func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return new(floor), nil
-	})
+	httpcaddyfile.RegisterHandlerDirective(floorDirective,
+		func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return new(floor), nil })
 	httpcaddyfile.RegisterDirectiveOrder(floorDirective, httpcaddyfile.Before, "basic_auth")
 }
 
 const floorDirective = "bench_floor"
 
-// floor is a handler that verifies the ES256 signature of a bearer token by the standard library, and does nothing else:
-// no parsing, no claims, no revocation. What a token that nobody has seen costs cannot be less.
+// floor is a handler that verifies the ES256 signature of a bearer token by the standard library, and does nothing
+// else: no parsing, no claims, no revocation. What a token that nobody has seen costs cannot be less.
 type floor struct{ public *ecdsa.PublicKey }
 
 // CaddyModule implements [caddy.Module].

@@ -85,7 +85,8 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	err := freeAddresses(&g.admin, &g.bare, &g.floor, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect, &g.internal,
+	err := freeAddresses(&g.admin, &g.bare, &g.floor, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect,
+		&g.internal,
 		&g.session, &g.respond, &g.many)
 	if err != nil {
 		return nil, err
