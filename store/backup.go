@@ -93,7 +93,7 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 
 // A backup is written no faster than this, so that what else there is to do goes on. A step takes a few milliseconds.
 const (
-	backupRate = 125_000 // records a second
+	backupRate = 108_000 // records a second
 	backupStep = 500     // records
 
 	maxBackupTime = 24 * time.Hour

@@ -125,10 +125,15 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 	}
 	many := guardedLeg("20,000 tokens", g, tokens...)
 	many.whole = true
+	fetched, fetchedBare := guardedLeg("fetched", g), bareLeg("bare, fetched", g, "")
+	fetched.load.requests = [][]byte{getPath(g.guarded, "/orders", tokens[0], fetchFields...)}
+	fetchedBare.load.requests = [][]byte{getPath(g.bare, "/orders", tokens[0], fetchFields...)}
 	return []*leg{
 			bareLeg("bare", g, tokens[0]),
 			guardedLeg("one token", g, tokens[0]),
 			many,
+			fetchedBare,
+			fetched,
 			bareLeg("bare, no issuer", plain, tokens[0]),
 		}, []*row{
 			{Work: "bare reverse_proxy", leg: "bare"},
@@ -136,6 +141,10 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 			{Work: "bare reverse_proxy, Caddy without issuer", leg: "bare, no issuer", base: "bare"},
 			{
 				Work: "passport_auth, one token, warm", leg: "one token", base: "bare",
+				bars: []bar{cpuAtMost(1.05), rateAtLeast(0.95)},
+			},
+			{
+				Work: "passport_auth, one token, warm, as a browser's fetch sends it", leg: "fetched", base: "bare, fetched",
 				bars: []bar{cpuAtMost(1.05), rateAtLeast(0.95)},
 			},
 			{

@@ -19,8 +19,20 @@ import (
 // get is a request with a token, as wrk sends it.
 func get(address, token string) []byte { return getPath(address, "/orders", token) }
 
-func getPath(address, path, token string) []byte {
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, address, token)
+func getPath(address, path, token string, more ...string) []byte {
+	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", path, address, token)
+	for _, field := range more {
+		request = append(append(request, field...), "\r\n"...)
+	}
+	return append(request, "\r\n"...)
+}
+
+// fetchFields are what a browser sends beside when a page's script calls an API. With none of them, a request is so
+// small that what the gateway tells the upstream is most of what it sends.
+var fetchFields = []string{
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Accept: application/json",
+	"Accept-Language: en", "Accept-Encoding: gzip, deflate, br", "Referer: https://app.example/",
+	"Origin: https://app.example", "Sec-Fetch-Dest: empty", "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-site",
 }
 
 func gets(address string, tokens []string) [][]byte {
