@@ -120,7 +120,7 @@ func startReloaded(t *testing.T) (*gateway.Gateway, *endless) {
 func replace(t *testing.T, g *gateway.Gateway, caddyfile string) {
 	t.Helper()
 	for {
-		err := g.Reload(caddyfile)
+		err := g.Load(caddyfile)
 		if err == nil {
 			return
 		}

@@ -165,8 +165,15 @@ func (g *Gateway) Caddy(args ...string) (stdout, stderr string, code int) {
 	return out.String(), faults.String(), cmd.ProcessState.ExitCode()
 }
 
-// Reload loads another Caddyfile as `caddy reload` does. The error is what Caddy says of one that it refuses.
+// Reload loads another Caddyfile as `caddy reload` does, and waits until one alone is in force. The error is what
+// Caddy says of one that it refuses.
 func (g *Gateway) Reload(caddyfile string) error {
+	defer g.settle()
+	return g.Load(caddyfile)
+}
+
+// Load is Reload without the wait, for tests of what happens meanwhile.
+func (g *Gateway) Load(caddyfile string) error {
 	req, err := http.NewRequest(http.MethodPost, "http://"+g.Admin+"/load", strings.NewReader(caddyfile))
 	if err != nil {
 		return err
@@ -187,6 +194,19 @@ func (g *Gateway) Reload(caddyfile string) error {
 	}
 	g.caddyfile = caddyfile
 	return nil
+}
+
+// settle waits until the config that goes, or has been refused, has closed its listeners. Who connects before may get to
+// it, and is dropped with the rest that it has not accepted; and it closes connections that nobody uses, on which a POST
+// may be on its way. No HTTP client may send that again by itself (RFC 9110 section 9.2.2).
+func (g *Gateway) settle() {
+	_, admin, _ := net.SplitHostPort(g.Admin)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if listeners(g.Port) <= 1 && listeners(admin) <= 1 {
+			break
+		}
+	}
+	g.HTTP.CloseIdleConnections()
 }
 
 // Stop ends Caddy as `kill` does and waits for it; it must end by itself, with success.
