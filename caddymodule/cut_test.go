@@ -368,6 +368,34 @@ func TestCutsUpload(t *testing.T) {
 		})
 }
 
+// TestCutOverHTTP2LeavesOthersAlone: a connection has many requests there.
+func TestCutOverHTTP2LeavesOthersAlone(t *testing.T) {
+	h := newHouse(t, `
+		passport_auth
+		reverse_proxy {$UPSTREAM}`)
+	streams := map[string]*stream{"/ends": newStream(), "/stays": newStream()}
+	h.upstream.handler = func(w http.ResponseWriter, r *http.Request) { streams[r.URL.Path].ServeHTTP(w, r) }
+	client, ending := h2c(t), h.token("read")
+	open := func(path, token string) *bufio.Reader {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.addr+path, nil)
+		req.Header.Set("Authorization", bearer(token))
+		resp, err := client.Do(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%v %v", resp, err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return bufio.NewReader(resp.Body)
+	}
+	open("/ends", ending)
+	stays := open("/stays", h.token("read"))
+	h.revoke(ending)
+	over(t, streams["/ends"].gone)
+	streams["/stays"].send(t, "data: 1\n")
+	if line, err := stays.ReadString('\n'); err != nil || line != "data: 1\n" {
+		t.Errorf("the other request of the connection: %q %v", line, err)
+	}
+}
+
 // TestCutsUploadOfKnownLength has callers who send nothing after the cut, to upstreams whose proxies may wait for them.
 // HTTP/2 is not among them: where a request of known length is given up, Caddy's proxy reads and closes its body at once
 // (caddy v2.11.9, bodyNopCloserIfNotRead), which the race detector sees.
