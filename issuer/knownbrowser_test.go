@@ -316,6 +316,11 @@ func TestGuessesAtAUserOfTheConfigInOnesOwnBrowser(t *testing.T) {
 	if waits < 12 {
 		t.Errorf("of 24 guesses %d had to wait", waits)
 	}
+	h.besiege("ada@example.com")
+	h.browser().signIn("mallory") // in one that is not known, which makes an end of guesses at mallory
+	if got := h.browser().tries("ada@example.com", testPassword); got != http.StatusTooManyRequests {
+		t.Errorf("the guesses are forgotten: %d", got)
+	}
 }
 
 // TestSessionBegunWhileThePasswordChanges: whose password was right a moment ago gets no session, nor tokens, by it

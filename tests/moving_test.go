@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
@@ -17,23 +18,7 @@ import (
 // nodes: both go on with its clients, its keys and its tokens, and what was revoked stays so.
 func TestMovingToPostgreSQL(t *testing.T) {
 	upstream := gateway.NewUpstream(t)
-	caddyfile := `{
-	default_bind 127.0.0.1
-	passport {
-		issuer http://127.0.0.1:1
-		client demo {
-			secret {env.DEMO_SECRET}
-			scopes read write
-		}
-	}
-}
-
-http://127.0.0.1:{$PORT} {
-	passport_server
-	passport_auth scopes read
-	reverse_proxy {$UPSTREAM}
-}
-`
+	caddyfile := strings.Replace(node, "\t\tstorage postgres {env.DATABASE_URL}\n", "", 1)
 	old := gateway.Start(t, caddyfile, "UPSTREAM="+upstream.Addr, "DEMO_SECRET="+demoSecret)
 	id, secret := createClient(t, old, "--scopes", "read")
 	live, revoked := old.Token(id, secret, "read"), old.Token(id, secret, "read")

@@ -197,6 +197,40 @@ func TestReleaseRacesWithTheCut(t *testing.T) {
 	})
 }
 
+// TestReleaseWaitsForTheEnd: what ends a request of a connection must not end the next one there.
+func TestReleaseWaitsForTheEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		id, err := h.verify(h.token(change{"jti": "j1"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ending, ended, released := make(chan struct{}), false, false
+		one := new(Watch)
+		h.v.Watch(one, id, func(error) {
+			<-ending
+			ended = true
+		})
+		time.Sleep(2 * time.Second)
+		h.revoke("j1")
+		synctest.Wait()
+		go func() {
+			if err := one.Release(); !ended || !errors.Is(err, ErrRevoked) {
+				t.Errorf("released with %v; ended: %v", err, ended)
+			}
+			released = true
+		}()
+		synctest.Wait()
+		if released || !errors.Is(one.Cut(), ErrRevoked) {
+			t.Error("released before the end")
+		}
+		close(ending)
+		synctest.Wait()
+		if !released {
+			t.Error("not released after the end")
+		}
+	})
+}
+
 func TestRunLetsGoOfExpiredTokens(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
 		for range 10 {

@@ -3,6 +3,8 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -71,5 +73,35 @@ func TestLongViewIsNotCutShort(t *testing.T) {
 	defer cancel()
 	if err := e.View(ctx, slow); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("with one: %v", err)
+	}
+}
+
+// slowFile takes longer than an update may.
+type slowFile struct{ *os.File }
+
+func (f slowFile) Write(p []byte) (int, error) {
+	time.Sleep(500 * time.Millisecond)
+	return f.File.Write(p)
+}
+
+func TestBackupTakesItsTime(t *testing.T) {
+	e, err := Open(t.Context(), Options{URL: pgtest.Start(t).Database()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	db, err := store.Open(t.Context(), e, "default", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	e.timeout = 300 * time.Millisecond
+	file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := db.Backup(t.Context(), slowFile{file}); err != nil {
+		t.Error(err)
 	}
 }
