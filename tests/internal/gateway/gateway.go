@@ -196,9 +196,9 @@ func (g *Gateway) Load(caddyfile string) error {
 	return nil
 }
 
-// settle waits until the config that goes, or has been refused, has closed its listeners. Who connects before may get to
-// it, and is dropped with the rest that it has not accepted; and it closes connections that nobody uses, on which a POST
-// may be on its way. No HTTP client may send that again by itself (RFC 9110 section 9.2.2).
+// settle waits until the config that goes, or has been refused, has closed its listeners. Who connects before may get
+// to it, and is dropped with the rest that it has not accepted; and it closes connections that nobody uses, on which a
+// POST may be on its way. No HTTP client may send that again by itself (RFC 9110 section 9.2.2).
 func (g *Gateway) settle() {
 	_, admin, _ := net.SplitHostPort(g.Admin)
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
