@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +29,7 @@ type events struct {
 	handler *caddyevents.App
 	queue   chan *waitingEvent
 	stop    chan struct{}
+	inForce atomic.Bool // the event app has started: whom it tells of what is settled
 	stopped atomic.Bool
 	done    chan struct{} // closed when the goroutine has ended; nil while there is none
 }
@@ -60,11 +60,20 @@ func (v *events) emit(e *issuer.Event, from origin) {
 		}
 		v = app.events
 	}
+	name := eventPrefix + string(e.Type)
+	if v.inForce.Load() && !v.handler.ShouldEmit(name) {
+		return
+	}
 	data := make(map[string]any, eventDataSize)
 	data["issuer"] = e.Issuer
-	maps.Insert(data, details(e, from))
+	for name, value := range details(e, from) {
+		data[name] = value
+	}
+	if e.Count > 0 {
+		data["count"] = e.Count
+	}
 	select {
-	case v.queue <- &waitingEvent{eventPrefix + string(e.Type), data}:
+	case v.queue <- &waitingEvent{name, data}:
 	default:
 		eventsDropped.With(prometheus.Labels{"issuer": e.Issuer}).Inc()
 	}
@@ -86,6 +95,7 @@ func (v *events) run() {
 		case <-time.After(untilInForce):
 		}
 	}
+	v.inForce.Store(true)
 	for {
 		select {
 		case e := <-v.queue:

@@ -72,14 +72,17 @@ func (i *instance) audit(e *issuer.Event, from origin) {
 	}
 	fields := make([]zap.Field, 0, 12)
 	for name, value := range details(e, from) {
-		fields = append(fields, zap.Any(name, value))
+		fields = append(fields, zap.String(name, value))
+	}
+	if e.Count > 0 {
+		fields = append(fields, zap.Int("count", e.Count))
 	}
 	entry.Write(fields...)
 }
 
-// details yields what is told of an event, by its names, and leaves out what there is nothing to tell of.
-func details(e *issuer.Event, from origin) func(yield func(string, any) bool) {
-	return func(yield func(string, any) bool) {
+// details yields the texts that are told of an event, by their names, and leaves out what there is nothing to tell of.
+func details(e *issuer.Event, from origin) func(yield func(name, value string) bool) {
+	return func(yield func(string, string) bool) {
 		for _, field := range []struct{ name, value string }{
 			{"actor", from.actorOf(e)},
 			{"identity", from.identity},
@@ -96,9 +99,6 @@ func details(e *issuer.Event, from origin) func(yield func(string, any) bool) {
 			if field.value != "" && !yield(field.name, field.value) {
 				return
 			}
-		}
-		if e.Count > 0 {
-			yield("count", e.Count)
 		}
 	}
 }

@@ -77,10 +77,11 @@ func (s *suite) tokenNode(ctx context.Context) (rows []*row, err error) {
 	}
 	r.settle()
 	t := spreadOf(rates)
-	return []*row{r, {
+	rows = []*row{r, {
 		Work: "pgbench, one row in each transaction, 64 clients, the same server",
 		Rate: t, Measured: fmt.Sprintf("%.0f (%.0f–%.0f) a second", t.Median, t.Least, t.Most),
-	}}, nil
+	}}
+	return rows, s.profile(ctx, &group{legs: [2][]*leg{{issuing}}})
 }
 
 // inserts is pgbench on a database of its own.
