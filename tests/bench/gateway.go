@@ -44,6 +44,7 @@ type gateway struct {
 
 	bare       string // address of the site that has reverse_proxy only
 	floor      string // address of the same site with one signature's verification; see [floor]
+	headers    string // address of the same site with what an upstream is told, set by directives of Caddy
 	guarded    string // address of the same site with an issuer and passport_auth
 	require    string // the same with an expression
 	report     string // the same with report_only
@@ -65,6 +66,12 @@ type gateway struct {
 	seed func(context.Context, *store.DB) error // puts more into the store before the start; nil: nothing
 }
 
+// headersAlone tells the upstream as much as passport_auth does, and of everybody the same: what that costs in Caddy is
+// the least that a gateway can cost.
+const headersAlone = "\trequest_header -Authorization\n\trequest_header X-Passport-Subject " + clientID +
+	"\n\trequest_header X-Passport-Client " + clientID + "\n\trequest_header X-Passport-Scope read" +
+	"\n\trequest_header X-Passport-Issuer http://127.0.0.1:12345\n"
+
 // startUpstream starts the program behind the gateways.
 func (s *suite) startUpstream(ctx context.Context) error {
 	p, err := start(ctx, s.dir, "upstream", nil, s.program, hiddenUpstream)
@@ -85,9 +92,8 @@ func (s *suite) newGateway(name, algorithm string) (*gateway, error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	err := freeAddresses(&g.admin, &g.bare, &g.floor, &g.guarded, &g.require, &g.report, &g.trust, &g.introspect,
-		&g.internal,
-		&g.session, &g.respond, &g.many)
+	err := freeAddresses(&g.admin, &g.bare, &g.floor, &g.headers, &g.guarded, &g.require, &g.report, &g.trust,
+		&g.introspect, &g.internal, &g.session, &g.respond, &g.many)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +213,7 @@ func (g *gateway) caddyfile(upstream string, other *otherIssuer) string {
 	if g.algorithm != "" && !g.foreign {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\t%s\n%s}\n", g.floor, floorDirective, proxy)
 	}
+	fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n%s%s}\n", g.headers, headersAlone, proxy)
 	if g.algorithm != "" {
 		fmt.Fprintf(&b, "http://%s {\n\tbind 127.0.0.1\n\tpassport_server\n\tpassport_auth scopes read\n%s}\n", g.guarded,
 			proxy)

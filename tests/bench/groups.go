@@ -128,8 +128,11 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 	fetched, fetchedBare := guardedLeg("fetched", g), bareLeg("bare, fetched", g, "")
 	fetched.load.requests = [][]byte{getPath(g.guarded, "/orders", tokens[0], fetchFields...)}
 	fetchedBare.load.requests = [][]byte{getPath(g.bare, "/orders", tokens[0], fetchFields...)}
+	headers := bareLeg("headers", g, "")
+	headers.load.address, headers.load.requests = g.headers, gets(g.headers, tokens[:1])
 	return []*leg{
 			bareLeg("bare", g, tokens[0]),
+			headers,
 			guardedLeg("one token", g, tokens[0]),
 			many,
 			fetchedBare,
@@ -139,6 +142,9 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 			{Work: "bare reverse_proxy", leg: "bare"},
 			{Work: "bare reverse_proxy, to itself", leg: "bare", base: "bare"},
 			{Work: "bare reverse_proxy, Caddy without issuer", leg: "bare, no issuer", base: "bare"},
+			{Work: "request_header and reverse_proxy: the same header fields, no check", leg: "headers", base: "bare"},
+			{Work: "passport_auth, one token, warm, to that", leg: "one token", base: "headers"},
+			{Work: "passport_auth, one token, warm, to Caddy without issuer", leg: "one token", base: "bare, no issuer"},
 			{
 				Work: "passport_auth, one token, warm", leg: "one token", base: "bare",
 				bars: []bar{cpuAtMost(1.05), rateAtLeast(0.95)},
