@@ -274,6 +274,7 @@ func TestDamagedBackupsReplaceNothing(t *testing.T) {
 	data := string(h.backup())
 	lines := strings.SplitAfter(data, "\n")
 	client := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, `{"kind":"client"`) })
+	token := lines[slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, `{"kind":"token","id":"t"`) })]
 	without := strings.Join(slices.Delete(slices.Clone(lines), client, client+1), "")
 	// signed makes an end that fits
 	signed := func(first string, rest ...string) string {
@@ -295,6 +296,7 @@ func TestDamagedBackupsReplaceNothing(t *testing.T) {
 		"unknown kind":           {signed(header, `{"kind":"x","id":"a","record":{}}`+"\n"), `"x"`},
 		"damaged record":         {signed(header, `{"kind":"client","id":"a","record":{"id":1}}`+"\n"), `client "a"`},
 		"a record under another": {signed(header, `{"kind":"client","id":"a","record":{"id":"b"}}`+"\n"), `client "a"`},
+		"another's token":        {signed(header, strings.Replace(token, `"user_id":"u"`, `"user_id":"far"`, 1)), "another's"},
 		"a record without ID":    {signed(header, `{"kind":"client","id":"","record":{"id":""}}`+"\n"), `client ""`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,10 +39,15 @@ func (r *Records) putOthers(k *kind, page []batched) error {
 		if bytes.Compare(key, last) > 0 {
 			return ErrStop
 		}
-		if old, ok := values[string(key)]; ok && bytes.Equal(old, value) {
+		old, ok := values[string(key)]
+		switch {
+		case !ok:
+			return nil
+		case bytes.Equal(old, value):
 			delete(values, string(key))
+			return nil
 		}
-		return nil
+		return sameOwner(old, value)
 	})
 	if err != nil {
 		return err
@@ -54,6 +59,26 @@ func (r *Records) putOthers(k *kind, page []batched) error {
 		if err := k.put(r, b.id, b.value); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// errOtherOwner says that a backup is not of this issuer, or has been changed: whose something is, is so for good.
+var errOtherOwner = errors.New("the backup has something that is another's here: it is of another issuer of that name")
+
+// sameOwner compares whose two records of the same thing are, by which their indexes go.
+func sameOwner(one, other []byte) error {
+	type owner struct {
+		UserID   string `json:"user_id"`
+		ClientID string `json:"client_id"`
+		Hash     string `json:"hash"` // of a personal access token
+	}
+	var a, b owner
+	if err := errors.Join(json.Unmarshal(one, &a), json.Unmarshal(other, &b)); err != nil {
+		return err
+	}
+	if a != b {
+		return errOtherOwner
 	}
 	return nil
 }

@@ -1,8 +1,14 @@
 package store_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -197,6 +203,40 @@ func FuzzKeys(f *testing.F) {
 		one, other := store.RecordKey("i/", "token-client", a, b), store.RecordKey("i/", "token-client", c, d)
 		if (string(one) == string(other)) != (a == c && b == d) {
 			t.Errorf("%q and %q have the keys %q and %q", []string{a, b}, []string{c, d}, one, other)
+		}
+	})
+}
+
+// FuzzRestore takes backups with arbitrary lines and an end that fits: they change nothing, or leave what can be backed
+// up and restored again.
+func FuzzRestore(f *testing.F) {
+	furnished := newHouse(f)
+	furnished.furnish()
+	lines := bytes.SplitAfter(furnished.backup(), []byte("\n"))
+	header, records := lines[0], lines[1:len(lines)-2]
+	f.Add(bytes.Join(records, nil))
+	for i, record := range records {
+		f.Add(record)
+		f.Add(bytes.Join(slices.Concat(records[i:], records[:i+1]), nil))
+	}
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		backup := slices.Concat(header, lines)
+		sum := sha256.Sum256(backup)
+		backup = fmt.Appendf(backup, `{"kind":"end","records":%d,"sha256":"%s"}`+"\n", bytes.Count(lines, []byte("\n")),
+			hex.EncodeToString(sum[:]))
+		h := newHouse(t)
+		h.furnish()
+		before := h.contents()
+		if _, err := h.db.Restore(t.Context(), from(backup)); err != nil {
+			if after := h.contents(); !maps.Equal(before, after) {
+				t.Fatalf("%v, but there is now %q", err, after)
+			}
+			return
+		}
+		again := newHouse(t)
+		again.restore(h.backup())
+		if was, is := h.contents(), again.contents(); !maps.Equal(was, is) {
+			t.Errorf("there is now %q, there was %q", is, was)
 		}
 	})
 }

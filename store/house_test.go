@@ -15,15 +15,15 @@ var start = time.Date(2026, 3, 4, 5, 6, 7, 890_123_456, time.UTC)
 
 // house is a database in memory with a clock that tests set.
 type house struct {
-	*testing.T
+	testing.TB
 	engine *storetest.Engine
 	db     *store.DB
 	now    time.Time
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
-	h := &house{T: t, engine: new(storetest.Engine), now: start}
+	h := &house{TB: t, engine: new(storetest.Engine), now: start}
 	h.db = h.open("default")
 	return h
 }

@@ -111,6 +111,9 @@ func (r *Records) unlessOver(expires time.Time, put func() error) error {
 
 func (r *Records) restoreFamily(id string, kept *keptFamily) error {
 	f := kept.family()
+	if !usable(f.UserID) || !usable(f.ClientID) {
+		return errBadID
+	}
 	until := later(f.ExpiresAt, f.AccessUntil)
 	return r.unlessOver(until, func() error {
 		if f.RevokedAt.IsZero() {
