@@ -82,12 +82,15 @@ func others(_ context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 		}}
 	}
 	return []*leg{
-			bareLeg("bare", g, own), at("trust", g.trust, foreign), at("introspect", g.introspect, opaqueToken),
+			bareLeg("bare", g, own), guardedLeg("own", g, own), at("trust", g.trust, foreign), at("introspect", g.introspect, opaqueToken),
 			at("internal", g.internal, own),
 		}, []*row{
 			{Work: "trust, one token of another issuer, warm", leg: "trust", base: "bare", bars: []bar{cpuAtMost(1.05)}},
 			{Work: "introspect, one token, the answer remembered", leg: "introspect", base: "bare",
 				bars: []bar{cpuAtMost(1.05)}},
-			{Work: "upstream_auth jwt, warm", leg: "internal", base: "bare", bars: []bar{cpuAtMost(1.08)}},
+			{Work: "trust, to a token of our own", leg: "trust", base: "own"},
+			{Work: "introspect, to a token of our own", leg: "introspect", base: "own"},
+			{Work: "upstream_auth jwt, to a token of our own without it", leg: "internal", base: "own",
+				bars: []bar{cpuAtMost(1.08)}},
 		}, nil
 }

@@ -70,13 +70,21 @@ func routes(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row,
 			address: g.many, requests: [][]byte{getPath(g.many, manyPath, token)}, clients: connections,
 		}}
 	}
+	without := &row{Work: "one token, warm, no other routes, to bare", leg: "alone", base: "bare alone"}
 	return []*leg{
-			guardedLeg("alone", g, own), guardedLeg("beside", many, token), route("bare route", plain), route("route", many),
+			bareLeg("bare alone", g, own), guardedLeg("alone", g, own),
+			bareLeg("bare beside", many, token), guardedLeg("beside", many, token),
+			route("bare route", plain), route("route", many),
 		}, []*row{
+			without,
 			{
-				Work: "one token, warm, beside 1,000 routes, to without them", leg: "beside", base: "alone",
-				bars: []bar{cpuAtMost(1.02)},
+				Work: "one token, warm, beside 1,000 routes, to bare beside them", leg: "beside", base: "bare beside",
+				bars: []bar{{"CPU, of the ratio without them,", func(r *row) float64 {
+					return r.CPURatio.Median / without.CPURatio.Median
+				}, false, 1.02, " ×"}},
 			},
+			{Work: "bare beside 1,000 routes, to without them", leg: "bare beside", base: "bare alone"},
+			{Work: "one token, warm, beside 1,000 routes, to without them", leg: "beside", base: "alone"},
 			{
 				Work: "passport_auth with require on one of 1,000 routes", leg: "route", base: "bare route",
 				bars: []bar{cpuAtMost(1.07)},
