@@ -80,6 +80,10 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 				if err := w.rest(ctx); err != nil {
 					return err
 				}
+				value, err := kinds[i].asJSON(value)
+				if err != nil {
+					return fmt.Errorf("the %s %q: %w", kinds[i].name, id, err)
+				}
 				return w.record(kinds[i].name, id, value)
 			}); err != nil {
 				return err
@@ -127,7 +131,7 @@ func (w *backupWriter) object(v any) error {
 	return w.write(append(line, '\n'))
 }
 
-// record writes a record as it is kept: JSON without line breaks.
+// record writes a record: JSON without line breaks.
 func (w *backupWriter) record(kind, id string, value []byte) error {
 	w.line = append(w.line[:0], `{"kind":"`...)
 	w.line = append(append(w.line, kind...), `","id":`...)
@@ -149,7 +153,8 @@ func (w *backupWriter) record(kind, id string, value []byte) error {
 // isBare tells whether a text is in JSON as it is, as nearly all IDs are.
 func isBare(s string) bool {
 	for i := range len(s) {
-		if !isPlain(s[i]) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
 			return false
 		}
 	}

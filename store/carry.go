@@ -47,7 +47,7 @@ func (r *Records) putOthers(k *kind, page []batched) error {
 			delete(values, string(key))
 			return nil
 		}
-		return sameOwner(old, value)
+		return k.sameOwner(old, value)
 	})
 	if err != nil {
 		return err
@@ -67,17 +67,23 @@ func (r *Records) putOthers(k *kind, page []batched) error {
 var errOtherOwner = errors.New("the backup has something that is another's here: it is of another issuer of that name")
 
 // sameOwner compares whose two records of the same thing are, by which their indexes go.
-func sameOwner(one, other []byte) error {
+func (k *kind) sameOwner(one, other []byte) error {
 	type owner struct {
 		UserID   string `json:"user_id"`
 		ClientID string `json:"client_id"`
 		Hash     string `json:"hash"` // of a personal access token
 	}
-	var a, b owner
-	if err := errors.Join(json.Unmarshal(one, &a), json.Unmarshal(other, &b)); err != nil {
-		return err
+	var owners [2]owner
+	for i, value := range [][]byte{one, other} {
+		text, err := k.asJSON(value)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &owners[i]); err != nil {
+			return err
+		}
 	}
-	if a != b {
+	if owners[0] != owners[1] {
 		return errOtherOwner
 	}
 	return nil
@@ -158,7 +164,7 @@ func (r *Records) carryClient(b batched) error {
 // carryUser does for a person what carryClient does for a client.
 func (r *Records) carryUser(b batched) error {
 	var old User
-	if err := json.Unmarshal(b.value, &old); err != nil {
+	if err := unmarshal(b.value, &old); err != nil {
 		return err
 	}
 	restored, err := r.User(b.id)

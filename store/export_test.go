@@ -31,38 +31,62 @@ func Decode[T any](data []byte) (record T, err error) {
 	return record, err
 }
 
-// PlainAgrees tells whether what is read and written by hand is what [encoding/json] makes of it.
-func PlainAgrees(data []byte) error {
-	return errors.Join(plainAgrees[keptFamily](data), plainAgrees[refreshToken](data), plainAgrees[Code](data),
-		plainAgrees[User](data))
+// PackedAgrees tells whether records that are read from data, as JSON, are packed and read as what they were.
+func PackedAgrees(data []byte) error {
+	return errors.Join(packedAgrees[keptFamily](data), packedAgrees[Code](data), packedAgrees[User](data))
 }
 
-func plainAgrees[T any, P interface {
+func packedAgrees[T any, P interface {
 	*T
-	plainRecord
+	packable
 }](data []byte) error {
-	var byHand, reflected T
-	err := json.Unmarshal(data, &reflected)
-	if readPlain(string(data), P(&byHand)) && (err != nil || !reflect.DeepEqual(byHand, reflected)) {
-		return fmt.Errorf("%s is read by hand as %+v, is %+v (%w)", data, byHand, reflected, err)
-	}
-	plain, ok := any(&reflected).(writtenPlain)
-	if !ok || err != nil {
+	var record, again T
+	if json.Unmarshal(data, &record) != nil {
 		return nil
 	}
-	want, wantErr := json.Marshal(&reflected)
-	w := new(plainWriter)
-	w.begin()
-	plain.writeTo(w)
-	got, gotErr := w.end()
-	if string(got) != string(want) && wantErr == nil || (gotErr == nil) != (wantErr == nil) {
-		return fmt.Errorf("%s is written by hand (%v), not %s (%v)", got, gotErr, want, wantErr)
+	value := packed(P(&record))
+	if err := unmarshal(value, P(&again)); err != nil {
+		return fmt.Errorf("%s is packed as %x: %w", data, value, err)
+	}
+	asPacked(&record)
+	if !reflect.DeepEqual(again, record) {
+		return fmt.Errorf("%s is packed and read as %+v, is %+v", data, again, record)
 	}
 	return nil
 }
 
-// ReadPlain tells whether a family, code or person is read without reflection.
-func ReadPlain(data []byte) bool {
-	return readPlain(string(data), new(keptFamily)) || readPlain(string(data), new(refreshToken)) ||
-		readPlain(string(data), new(Code)) || readPlain(string(data), new(User))
+// asPacked makes of a record what packing it makes: no list for an empty one, and times of the years that
+// [time.Time.UnixNano] knows, in UTC.
+func asPacked(record any) {
+	for _, value := range reflect.ValueOf(record).Elem().Fields() {
+		switch field := value.Addr().Interface().(type) {
+		case *[]string:
+			if len(*field) == 0 {
+				*field = nil
+			}
+		case *[]byte:
+			if len(*field) == 0 {
+				*field = nil
+			}
+		case *time.Time:
+			*field = timeAt(nanoseconds(*field))
+		}
+	}
 }
+
+// Unpack reads data as each kind of record that is kept packed, and tells which it is, and how many bytes it takes when
+// it is packed again.
+func Unpack(data []byte) (sizes map[string]int) {
+	sizes = make(map[string]int)
+	for name, record := range map[string]packable{
+		kindFamily: new(keptFamily), kindCode: new(Code), kindUser: new(User),
+	} {
+		if isPacked(data) && unpack(string(data), record) == nil {
+			sizes[name] = len(packed(record))
+		}
+	}
+	return sizes
+}
+
+// IsPacked tells whether a value is a packed record.
+func IsPacked(value []byte) bool { return isPacked(value) }

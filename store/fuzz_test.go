@@ -62,7 +62,7 @@ func FuzzRecords(f *testing.F) {
 		decodeTwice[store.AuthorizationRequest](t, data)
 		decodeTwice[store.Consent](t, data)
 		decodeTwice[store.Guesses](t, data)
-		if err := store.PlainAgrees(data); err != nil {
+		if err := store.PackedAgrees(data); err != nil {
 			t.Error(err)
 		}
 

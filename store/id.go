@@ -37,17 +37,12 @@ func formatID(id [16]byte) string {
 
 // parseID returns the bytes of an ID that is written as NewID does, and false for any other.
 func parseID(id string) (parsed [16]byte, ok bool) {
-	if len(id) != 36 {
+	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
 		return parsed, false
 	}
-	var digits [32]byte
-	kept := append(digits[:0], id[0:8]...)
-	kept = append(append(append(kept, id[9:13]...), id[14:18]...), id[19:23]...)
-	kept = append(kept, id[24:36]...)
-	if _, err := hex.Decode(parsed[:], kept); err != nil {
-		return parsed, false
-	}
-	return parsed, formatID(parsed) == id
+	ok = unhex(parsed[0:4], id[0:8]) && unhex(parsed[4:6], id[9:13]) && unhex(parsed[6:8], id[14:18]) &&
+		unhex(parsed[8:10], id[19:23]) && unhex(parsed[10:16], id[24:36])
+	return parsed, ok
 }
 
 // idAt is the beginning that all IDs of a time share; no ID of an earlier time is greater.

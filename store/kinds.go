@@ -80,10 +80,32 @@ func kindOf(name string) *kind {
 	return nil
 }
 
+// asJSON is a record as a backup has it.
+func (k *kind) asJSON(value []byte) ([]byte, error) {
+	if !isPacked(value) {
+		return value, nil
+	}
+	var record packable
+	switch k.name {
+	case kindUser:
+		record = new(User)
+	case kindFamily:
+		record = new(keptFamily)
+	case kindCode:
+		record = new(Code)
+	default:
+		return nil, errPacked
+	}
+	if err := unpack(string(value), record); err != nil {
+		return nil, err
+	}
+	return json.Marshal(record)
+}
+
 func putKind[T any](put func(r *Records, id string, record *T) error) func(*Records, string, []byte) error {
 	return func(r *Records, id string, value []byte) error {
 		var record T
-		if err := json.Unmarshal(value, &record); err != nil {
+		if err := unmarshal(value, &record); err != nil {
 			return fmt.Errorf("it is damaged: %w", err)
 		}
 		if !usable(id) {

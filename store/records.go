@@ -117,8 +117,8 @@ func (r *Records) get(key []byte, into any) error {
 	if err != nil {
 		return err
 	}
-	if plain, ok := into.(plainRecord); ok && readPlain(asText(value), plain) {
-		return nil // the record keeps the value, which is ours
+	if record, ok := into.(packable); ok && isPacked(value) {
+		return damaged(key, unpack(asText(value), record)) // the record keeps the value, which is ours
 	}
 	return decode(key, value, into)
 }
@@ -131,8 +131,8 @@ func (r *Records) put(key []byte, record any, expires time.Time) error {
 	if err != nil {
 		return err
 	}
-	if plain, ok := record.(writtenPlain); ok {
-		return putPlain(r.tx, key, plain, ttl)
+	if record, ok := record.(packable); ok {
+		return r.tx.Put(key, packed(record), ttl)
 	}
 	value, err := json.Marshal(record)
 	if err != nil {
@@ -167,7 +167,12 @@ func (r *Records) ttl(expires time.Time) (time.Duration, error) {
 }
 
 func decode(key, value []byte, into any) error {
-	if err := json.Unmarshal(value, into); err != nil {
+	return damaged(key, unmarshal(value, into))
+}
+
+// damaged says of which record err is, if it is one.
+func damaged(key []byte, err error) error {
+	if err != nil {
 		return fmt.Errorf("store: the record %q is damaged: %w", key, err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -91,10 +92,16 @@ func (k *keptFamily) family() *Family {
 	}
 }
 
-// nanoseconds is a time as a number, the zero time as 0.
+// nanoseconds is a time as a number, the zero time as 0. What is centuries away is as far as can be.
 func nanoseconds(t time.Time) int64 {
-	if t.IsZero() {
+	const centuries = math.MaxInt64/int64(time.Second) - 1
+	switch seconds := t.Unix(); {
+	case t.IsZero():
 		return 0
+	case seconds > centuries:
+		return math.MaxInt64
+	case seconds < -centuries:
+		return math.MinInt64
 	}
 	return t.UnixNano()
 }

@@ -11,8 +11,9 @@ import (
 //
 //	1  clients, tokens, keys, revocations
 //	2  people: users, sessions, consents, codes, families, devices. A program that knows version 1 only would take
-//	   tokens whose family is revoked. Within version 2 came refresh tokens with their family's name and families that
-//	   list access tokens: a program from before refuses the ones, and does not show the others to their person.
+//	   tokens whose family is revoked. Within version 2 came refresh tokens with their family's name, families that
+//	   list access tokens, and packed records: a program from before refuses the first, does not show the second to
+//	   their person, and takes the third for damaged.
 const SchemaVersion = 2
 
 // migrations[n] makes records of version n+1 out of those of version n, a bounded number of them: those that tokens are
