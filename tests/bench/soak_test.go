@@ -44,8 +44,8 @@ func TestSoakTellsGrowth(t *testing.T) {
 		{"one goroutine a minute", func(s *soakSample, part float64) { s.goroutines += 60 * part }, "goroutines"},
 		{"one connection a minute", func(s *soakSample, part float64) { s.sockets += 60 * part }, "connections"},
 		{"one file in two minutes", func(s *soakSample, part float64) { s.files += 30 * part }, "other open files"},
-		{"40 bytes of the heap a request", func(s *soakSample, part float64) { s.heap += 720e3 * 40 * part }, "heap alive"},
-		{"memory beside the heap", func(s *soakSample, part float64) { s.memory += 80e6 * part }, "memory"},
+		{"40 bytes of the heap a request", func(s *soakSample, part float64) { s.heap += 720e3 * 40 * part }, "heap alive, least"},
+		{"memory beside the heap", func(s *soakSample, part float64) { s.memory += 80e6 * part }, "memory, least"},
 		{"a file that is not removed", func(s *soakSample, part float64) { s.disk += 120e6 * part }, "disk"},
 		{"one of eight records stays", func(s *soakSample, part float64) { s.records += 27e3 * part }, "records of tokens"},
 		{"revocations that stay", func(s *soakSample, part float64) { s.revoked += 14400 * part }, "revocations in memory"},
@@ -60,6 +60,17 @@ func TestSoakTellsGrowth(t *testing.T) {
 			s.heap += 65e6 * tooth
 			s.memory += 100e6 * tooth
 		}, ""},
+		{"a merge at its most, in one sample", func(s *soakSample, part float64) {
+			if part > 0.8 && part < 0.803 {
+				s.heap += 140e6
+				s.memory += 25e6
+			}
+		}, ""},
+		{"peaks that grow", func(s *soakSample, part float64) {
+			if int(240*part)%20 == 0 {
+				s.memory += 300e6 * part
+			}
+		}, "memory, most"},
 		{"goroutines up and down", func(s *soakSample, part float64) { s.goroutines += float64(int(1000*part) % 17) }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
