@@ -216,16 +216,9 @@ func (g *gate) meets(r *http.Request, open *running, id *verify.Identity) *refus
 			return refused
 		}
 	}
-	paths := otherPaths(r.URL)
-	var methods []string
-	for _, method := range otherMethods(r) {
-		if r.Method != http.MethodHead || method != http.MethodGet { // what is allowed to HEAD need not be to GET
-			methods = append(methods, method)
-		}
-	}
 	for place, required := range g.require {
 		if required.path {
-			for _, path := range paths {
+			for _, path := range otherPaths(r.URL) {
 				s.readAs(r.Method, path)
 				if refused := required.met(s, place); refused != nil {
 					return refused
@@ -233,7 +226,10 @@ func (g *gate) meets(r *http.Request, open *running, id *verify.Identity) *refus
 			}
 		}
 		if required.method {
-			for _, method := range methods {
+			for _, method := range otherMethods(r) {
+				if r.Method == http.MethodHead && method == http.MethodGet {
+					continue // what is allowed to HEAD need not be to GET
+				}
 				s.readAs(method, r.URL.Path)
 				if refused := required.met(s, place); refused != nil {
 					return refused

@@ -69,7 +69,7 @@ func (s *evaluation) release() {
 func (s *evaluation) ResolveName(name string) (any, bool) {
 	switch name {
 	case "claims":
-		return s.id.Derived(func(id *verify.Identity) any { return claimsAsValues(id.Claims()) }), true
+		return s.values().claims(), true
 	case "scopes":
 		return &s.scopes, true
 	case "client":
@@ -88,6 +88,9 @@ func (s *evaluation) ResolveName(name string) (any, bool) {
 // Parent implements [cel.Activation].
 func (*evaluation) Parent() cel.Activation { return nil }
 
+// values are those of the token.
+func (s *evaluation) values() *tokenValues { return s.id.Derived(valuesOf).(*tokenValues) }
+
 // hasScope tells whether the token may do what a scope allows, by the rules of the routes.
 func (s *evaluation) hasScope(name string) bool {
 	return s.id.HasScope(name) || s.id.Own() &&
@@ -97,7 +100,7 @@ func (s *evaluation) hasScope(name string) bool {
 // The client and the user are those of our own issuer: another's may have the same names. Expressions find what another
 // issuer says in claims.
 
-func (s *evaluation) clientID() (ref.Val, error) { return s.own(s.id.ClientID) }
+func (s *evaluation) clientID() (ref.Val, error) { return s.own(s.values().clientID) }
 
 func (s *evaluation) clientName() (ref.Val, error) {
 	c, err := s.knownClient()
@@ -128,8 +131,8 @@ func (s *evaluation) knownClient() (*knownClient, error) {
 	return s.client, nil
 }
 
-func (s *evaluation) userID() (ref.Val, error)   { return s.own(s.id.UserID) }
-func (s *evaluation) username() (ref.Val, error) { return s.own(s.id.Username) }
+func (s *evaluation) userID() (ref.Val, error)   { return s.own(s.values().userID) }
+func (s *evaluation) username() (ref.Val, error) { return s.own(s.values().username) }
 
 // email is that of the person's record: no token has it.
 func (s *evaluation) email() (ref.Val, error) {
@@ -148,11 +151,11 @@ func (s *evaluation) email() (ref.Val, error) {
 }
 
 // own is a name that our own issuer has given.
-func (s *evaluation) own(name string) (ref.Val, error) {
-	if !s.id.Own() {
+func (s *evaluation) own(name ref.Val) (ref.Val, error) {
+	if !s.id.Own() || name == types.String("") {
 		return nil, errAbsent
 	}
-	return given(name)
+	return name, nil
 }
 
 func given(text string) (ref.Val, error) {

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
 
 // The types of the objects that an expression of `require` knows.
@@ -132,7 +135,20 @@ func (o *object) Type() ref.Type { return o.kind }
 // Value implements [ref.Val].
 func (o *object) Value() any { return o }
 
-// claimMap is a map of claims whose values have been converted once for all requests with the token.
+// tokenValues is what expressions see of a token, converted once for all requests with it.
+type tokenValues struct {
+	claims                     func() *claimMap // which are decoded for who asks for them
+	clientID, userID, username ref.Val
+}
+
+func valuesOf(id *verify.Identity) any {
+	return &tokenValues{
+		claims:   sync.OnceValue(func() *claimMap { return claimsAsValues(id.Claims()) }),
+		clientID: types.String(id.ClientID), userID: types.String(id.UserID), username: types.String(id.Username),
+	}
+}
+
+// claimMap is a map of claims.
 type claimMap struct {
 	traits.Mapper
 	values map[string]ref.Val
