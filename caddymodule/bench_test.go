@@ -26,6 +26,7 @@ func (w nowhere) WriteHeader(int)             {}
 // BenchmarkServer sends requests through a whole server of Caddy, but over no network, and to no upstream. What a
 // directive costs is the difference to the site without it.
 func BenchmarkServer(b *testing.B) {
+	other := newIDP(b)
 	for _, bench := range []struct{ name, directives, target string }{
 		{"bare", "", "/orders/17"},
 		{"bare, with the cookies of a session", "", "/orders/17"},
@@ -38,6 +39,9 @@ func BenchmarkServer(b *testing.B) {
 			`claims.client_id == client.id && claims.scope.contains("read") && request.path.startsWith("/orders/")` +
 			"`\n}", "/orders/17"},
 		{"report_only", "passport_server\npassport_auth scopes read {\n report_only\n}", "/orders/17"},
+		{"trust", "passport_auth scopes read {\n issuer off\n trust " + other.url + " {\n audience api\n}\n}", "/orders/17"},
+		{"upstream_auth jwt", "passport_server\npassport_auth scopes read {\n upstream_auth jwt {\n audience internal\n}\n}",
+			"/orders/17"},
 		{"two", "passport_server\npassport_auth\npassport_auth /orders* scopes read", "/orders/17"},
 		{"odd path", "passport_server\npassport_auth /orders* scopes read", "/orders/a%2Fb"},
 	} {
@@ -57,6 +61,8 @@ func BenchmarkServer(b *testing.B) {
 				header["Cookie"] = []string{
 					"theme=dark; passport_session=" + cookie + "; XSRF-TOKEN=" + verify.CSRFToken("http "+cookie),
 				}
+			case bench.name == "trust":
+				header["Authorization"] = []string{bearer(other.token(nil))}
 			case bench.name == "personal":
 				header["Authorization"] = []string{bearer(personal)}
 			}

@@ -19,7 +19,7 @@ import (
 
 // idp is another issuer: it has keys, and an introspection endpoint that knows the token "opaque".
 type idp struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	server *httptest.Server
 
@@ -30,7 +30,7 @@ type idp struct {
 	fetches atomic.Int64
 }
 
-func newIDP(t *testing.T) *idp {
+func newIDP(t testing.TB) *idp {
 	i := &idp{t: t}
 	i.rotate()
 	i.server = httptest.NewServer(i)
