@@ -24,16 +24,17 @@ const (
 // visit is what our directives know of one request. They share it: the token is read once, and verified once for each
 // issuer.
 type visit struct {
-	stripped bool                // of what a caller has no right to tell the upstream
-	exits    []caddyhttp.Handler // what comes after the sites that the request is in, the innermost last
-	answered bool                // by an issuer, see [hideAnswer]
-	site     *site               // that it has come into last; nil: none
-	session  string              // what its browser's session is proved by, see issuer.SessionCookie
-	cookies  []string            // its Cookie fields as they came; nil where nothing was taken out of them
+	stripped bool // of what a caller has no right to tell the upstream
+	answered bool // by an issuer, see [hideAnswer]
+	read     bool // the token has been looked for
+	how      sent // how it was sent
 
-	read          bool   // the token has been looked for
-	how           sent   // how it was sent
-	token         string // itself
+	exits   []caddyhttp.Handler // what comes after the sites that the request is in, the innermost last
+	site    *site               // that it has come into last; nil: none
+	session string              // what its browser's session is proved by, see issuer.SessionCookie
+	cookies []string            // its Cookie fields as they came; nil where nothing was taken out of them
+
+	token         string
 	authorization string // the header field that it came in
 
 	// What became of the token, at the verifier and the issuer that were asked last.
@@ -54,6 +55,7 @@ type visit struct {
 
 	values     [5]string // of the identity's header fields, which need slices
 	credential [1]string // that the upstream knows, likewise
+	cookie     [1]string // what is left of the Cookie field, likewise
 	exitsOf    [2]caddyhttp.Handler
 	writer     cutWriter
 }

@@ -14,13 +14,26 @@ import (
 // Authorization needs no such word (§3.5).
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	begun bool // the header has been sent
+	begun  bool      // the header has been sent
+	values [2]string // of Vary and Cache-Control, which need slices
 }
 
 // private wraps the response to a request that passes by a session.
 func private(w http.ResponseWriter) *privateWriter {
-	w.Header().Add("Vary", "Cookie, Authorization") // or a cache in front gives one person's answer to another
-	return &privateWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	p := &privateWriter{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		values:                [2]string{"Cookie, Authorization", "private"},
+	}
+	addField(w.Header(), "Vary", p.values[0:1:1]) // or a cache in front gives one person's answer to another
+	return p
+}
+
+// addField adds a value to a header field. The slice is the field's from then on, where that has no other value.
+func addField(h http.Header, name string, value []string) {
+	if len(h[name]) > 0 {
+		value = append(h[name], value...)
+	}
+	h[name] = value
 }
 
 // begin is called before anything is sent.
@@ -29,21 +42,23 @@ func (w *privateWriter) begin() {
 		return
 	}
 	w.begun = true
-	keepPrivate(w.Header())
+	if h := w.Header(); !isKeepingSaid(h["Cache-Control"]) {
+		addField(h, "Cache-Control", w.values[1:2:2])
+	}
 }
 
-// keepPrivate says that an answer is one browser's alone, unless it is said already who may keep it.
-func keepPrivate(h http.Header) {
-	for _, field := range h["Cache-Control"] {
+// isKeepingSaid tells whether fields of Cache-Control say who may keep an answer.
+func isKeepingSaid(fields []string) bool {
+	for _, field := range fields {
 		for directive := range strings.SplitSeq(field, ",") {
 			name, _, _ := strings.Cut(textproto.TrimString(directive), "=")
 			switch strings.ToLower(name) {
 			case "public", "private", "no-store", "s-maxage":
-				return
+				return true
 			}
 		}
 	}
-	h["Cache-Control"] = append(h["Cache-Control"], "private")
+	return false
 }
 
 // WriteHeader implements [http.ResponseWriter].

@@ -113,10 +113,11 @@ func (n *names) strip(r *http.Request, v *visit) {
 		setOrDelete(h, "Trailer", filterTokens(values, n.has))
 	}
 	if values, ok := h["Cookie"]; ok && mayHaveOwn(values) {
+		var kept []string
 		if v.cookies == nil { // a site within a site sees what is left
-			v.session, v.cookies = issuer.SessionCookie(r), values
+			v.session, v.cookies, kept = issuer.SessionIn(values, r.TLS != nil), values, v.cookie[:0]
 		}
-		setOrDelete(h, "Cookie", withoutOwn(values))
+		setOrDelete(h, "Cookie", withoutOwn(values, kept))
 	}
 	if r.Trailer != nil { // else none is announced, and net/http tells us of no others
 		n.stripTrailers(r.Trailer)
@@ -192,9 +193,8 @@ func mayHaveOwn(fields []string) bool {
 	return slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "passport_") })
 }
 
-// withoutOwn takes the issuer's own cookies from Cookie fields. It changes no slice that it is given.
-func withoutOwn(fields []string) []string {
-	kept := make([]string, 0, len(fields))
+// withoutOwn takes the issuer's own cookies from Cookie fields, and appends what is left to kept.
+func withoutOwn(fields, kept []string) []string {
 	for _, field := range fields {
 		if field = cutOwn(field); field != "" {
 			kept = append(kept, field)

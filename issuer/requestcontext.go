@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -67,32 +68,60 @@ func SessionCookie(r *http.Request) string {
 	if value, ok := r.Context().Value(sessionKey{}).(string); ok {
 		return value
 	}
-	if r.TLS == nil {
-		if value := onlyCookie(r, plainSessionCookie); value != "" {
+	return SessionIn(cookiesOf(r), r.TLS != nil)
+}
+
+// SessionIn is [SessionCookie] of the header fields Cookie of a request that came by TLS, or not.
+func SessionIn(fields []string, tls bool) string {
+	if !tls {
+		if value := onlyCookieIn(fields, plainSessionCookie); value != "" {
 			return plainMark + value
 		}
 	}
-	return onlyCookie(r, secureSessionCookie) // also without TLS: a proxy in front may have ended it
+	return onlyCookieIn(fields, secureSessionCookie) // also without TLS: a proxy in front may have ended it
 }
 
 // maxCookie bounds what is looked up as a session.
 const maxCookie = 256
 
-// onlyCookie is the value of a cookie, as [WithCookies] gave it or else as the request has it; empty when there are two
-// that differ.
-func onlyCookie(r *http.Request, name string) string {
+// onlyCookie is the value of a cookie; empty when there are two that differ.
+func onlyCookie(r *http.Request, name string) string { return onlyCookieIn(cookiesOf(r), name) }
+
+// cookiesOf are a request's header fields Cookie, as [WithCookies] gave them or else as the request has them.
+func cookiesOf(r *http.Request) []string {
 	if fields, ok := r.Context().Value(cookiesKey{}).([]string); ok {
-		r = &http.Request{Header: http.Header{"Cookie": fields}}
+		return fields
 	}
-	value := ""
-	for _, c := range r.CookiesNamed(name) {
-		if value != "" && c.Value != value || len(c.Value) > maxCookie {
-			return ""
-		}
-		value = c.Value
-	}
-	return value
+	return r.Header["Cookie"]
 }
+
+// onlyCookieIn finds a cookie in header fields Cookie. It reads them like [http.Request.CookiesNamed], but the gateway
+// asks for each request, and that makes a list.
+func onlyCookieIn(fields []string, name string) string {
+	only := ""
+	for _, field := range fields {
+		for pair := range strings.SplitSeq(field, ";") {
+			found, value, _ := strings.Cut(textproto.TrimString(pair), "=")
+			if textproto.TrimString(found) != name {
+				continue
+			}
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
+			}
+			switch {
+			case strings.ContainsFunc(value, notInCookie):
+				continue
+			case only != "" && value != only, len(value) > maxCookie:
+				return ""
+			}
+			only = value
+		}
+	}
+	return only
+}
+
+// notInCookie tells of the characters that no cookie's value has (RFC 6265 §4.1.1; browsers do send spaces and commas).
+func notInCookie(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 
 // RemoteIP is the address of the client: what [WithRemoteIP] gave, or else that of the connection. It has neither port
 // nor zone.
