@@ -128,9 +128,9 @@ func (a *admin) call(method, path string, body, answer any) error {
 	}
 	resp, err := caddycmd.AdminAPIRequest(a.address, method, path, make(http.Header), reader)
 	if err != nil {
-		// caddycmd keeps only the text of the error.
+		// caddycmd keeps only the text of the error. What Caddy answers may tell of a storage that nobody answers at.
 		for _, fault := range []error{syscall.ECONNREFUSED, syscall.ENOENT} {
-			if strings.Contains(err.Error(), "dial ") && strings.Contains(err.Error(), fault.Error()) {
+			if strings.HasPrefix(err.Error(), "performing request: ") && strings.Contains(err.Error(), fault.Error()) {
 				return fmt.Errorf("nobody answers at the admin endpoint %s: %w Say --address when it listens elsewhere",
 					a.address, errNotRunning)
 			}

@@ -36,6 +36,7 @@ type keysHealth struct {
 	KeyID     string `json:"kid,omitempty"` // of the key that signs
 	Algorithm string `json:"algorithm,omitempty"`
 	Since     int64  `json:"since,omitempty"` // seconds since 1970; absent of a key from the config
+	Error     string `json:"error,omitempty"` // why the keys are not those that are stored
 }
 
 type revocationHealth struct {
@@ -95,6 +96,9 @@ func (i *instance) health(ctx context.Context) issuerHealth {
 		if since := r.ring.Since(); !since.IsZero() {
 			h.Keys.Since = since.Unix()
 		}
+	}
+	if err := r.ring.Fault(); err != nil {
+		h.Keys.OK, h.Keys.Error = false, err.Error()
 	}
 	lag := i.config.RevocationLag
 	behind := r.db.Behind(r.db.Now())

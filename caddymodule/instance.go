@@ -165,6 +165,7 @@ func (i *instance) start(ctx context.Context) (_ *running, err error) {
 		}
 	}()
 	told := &observer{i}
+	countFromZero(i.name)
 	r.told = told
 	r.ring, err = keys.Open(ctx, keys.Config{
 		Algorithm: keys.Algorithm(i.config.Keys.Algorithm),

@@ -79,6 +79,15 @@ func registerMetrics(ctx caddy.Context) error {
 	return nil
 }
 
+// countFromZero makes what is counted of an issuer's events be there before the first of them: or nobody could see that
+// a count has risen.
+func countFromZero(issuerName string) {
+	for _, what := range issuer.EventTypes() {
+		eventsTotal.WithLabelValues(issuerName, string(what))
+	}
+	eventsDropped.WithLabelValues(issuerName)
+}
+
 // countEvent counts what an issuer tells of.
 func countEvent(e *issuer.Event) {
 	eventsTotal.WithLabelValues(e.Issuer, string(e.Type)).Inc()

@@ -72,6 +72,17 @@ const (
 	PasswordChanged EventType = "password_changed"
 )
 
+// EventTypes are all that there are.
+func EventTypes() []EventType {
+	return []EventType{
+		TokenIssued, TokenRefused, TokenRevoked, TokensPurged, RefreshTokenCreated, RefreshTokenRefreshed,
+		RefreshTokenRevoked, RefreshTokenReused, CodeReused, ClientRefused, ClientCreated, ClientUpdated, ClientDeleted,
+		SecretRotated, AuthorizationGranted, AuthorizationRefused, AuthorizationRevoked, SignedOut, KeyRotated, KeyRetired,
+		BackupWritten, BackupRestored, SignInSucceeded, SignInFailed, UserCreated, UserUpdated, UserDisabled, UserEnabled,
+		UserDeleted, PasswordChanged,
+	}
+}
+
 type nobody struct{}
 
 func (nobody) Observe(context.Context, Event) {}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,7 +49,7 @@ func from(data []byte) func() (io.ReadCloser, error) {
 
 func (h *house) restore(data []byte) {
 	h.Helper()
-	if _, err := h.db.Restore(h.Context(), from(data)); err != nil {
+	if _, err := h.db.Restore(h.Context(), from(data), store.RestoreOptions{}); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -168,6 +169,29 @@ func TestRestoreReplacesWhatIsThere(t *testing.T) {
 	if got := h.client("c").Name; got == "renamed" {
 		t.Errorf("after a restart the client is called %q", got)
 	}
+}
+
+// TestRestoreOfAnotherIssuer has to be asked for.
+func TestRestoreOfAnotherIssuer(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	data := h.backup()
+	other := newHouse(t)
+	other.db = other.open("partners")
+	before := other.contents()
+	for _, options := range []store.RestoreOptions{{}, {Issuer: "partners"}, {Issuer: "third"}} {
+		_, err := other.db.Restore(t.Context(), from(data), options)
+		if e, ok := errors.AsType[*store.OtherIssuerError](err); !ok || e.Of != "default" {
+			t.Errorf("%+v: %v", options, err)
+		}
+	}
+	if got := other.contents(); !maps.Equal(got, before) {
+		t.Errorf("there is now %q", got)
+	}
+	if _, err := other.db.Restore(t.Context(), from(data), store.RestoreOptions{Issuer: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	other.wantLogin("ann@example.com", "u")
 }
 
 // TestRestoreLetsNothingSpentComeAlive uses, revokes and disables, and restores a backup from before.
@@ -301,7 +325,7 @@ func TestDamagedBackupsReplaceNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := h.contents()
-			_, err := h.db.Restore(t.Context(), from([]byte(c.backup)))
+			_, err := h.db.Restore(t.Context(), from([]byte(c.backup)), store.RestoreOptions{})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q in it", err, c.want)
 			}
@@ -359,7 +383,7 @@ func TestNodesSeeARestoredBackup(t *testing.T) {
 			}
 		}
 		return from(data)()
-	})
+	}, store.RestoreOptions{})
 	if err != nil || !errors.Is(during, store.ErrUnavailable) {
 		t.Fatalf("restoring: %v; an update meanwhile: %v", err, during)
 	}
@@ -431,13 +455,13 @@ func TestDeadRestoreLetsOthersWriteAgain(t *testing.T) {
 		return db.Update(t.Context(), func(r *store.Records) error { return r.PutClient(&store.Client{ID: "c"}) })
 	}
 	h.wantError("an update while it may run", put(), store.ErrUnavailable)
-	_, err = db.Restore(t.Context(), from(newHouse(t).backup()))
+	_, err = db.Restore(t.Context(), from(newHouse(t).backup()), store.RestoreOptions{})
 	h.wantError("another restore while it may run", err, store.ErrRestoring)
 	passed.Store(int64(time.Second))
 	if err := put(); err != nil {
 		t.Errorf("an update when it is over: %v", err)
 	}
-	if _, err = db.Restore(t.Context(), from(newHouse(t).backup())); err != nil {
+	if _, err = db.Restore(t.Context(), from(newHouse(t).backup()), store.RestoreOptions{}); err != nil {
 		t.Errorf("another restore when it is over: %v", err)
 	}
 	for _, key := range h.keys() {

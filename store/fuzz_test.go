@@ -227,7 +227,7 @@ func FuzzRestore(f *testing.F) {
 		h := newHouse(t)
 		h.furnish()
 		before := h.contents()
-		if _, err := h.db.Restore(t.Context(), from(backup)); err != nil {
+		if _, err := h.db.Restore(t.Context(), from(backup), store.RestoreOptions{}); err != nil {
 			if after := h.contents(); !maps.Equal(before, after) {
 				t.Fatalf("%v, but there is now %q", err, after)
 			}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,26 +22,71 @@ const (
 	maxRestoreBytes   = 256 << 10
 )
 
+// RestoreOptions say which backup is good, and what becomes of its keys.
+type RestoreOptions struct {
+	// Issuer is the name of the issuer that the backup has to be of. Default: the one into which it is restored.
+	Issuer string
+
+	// Key is called with each signing key of the backup that is not over, at least twice, and may change its private part.
+	// Its error says that the key is of no use here. Default: keys stay as they are.
+	Key func(k *Key) error
+}
+
+// OtherIssuerError says that a backup is of another issuer than the one that is asked for.
+type OtherIssuerError struct{ Of, Wanted string } // their names
+
+func (e *OtherIssuerError) Error() string {
+	return fmt.Sprintf("it is a backup of the issuer %q, not of %q", e.Of, e.Wanted)
+}
+
 // Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new
-// reader each time: it is checked to its end before anything is written. Until Restore returns, updates are answered
+// reader each time: it is checked to its end before anything is written. It answers an [OtherIssuerError] for a backup
+// of another issuer. Until Restore returns, updates are answered
 // with [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second.
 //
 // Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens
 // may live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no
 // code or refresh token that was used, and what was given in the name of who is not in the backup ends.
-func (db *DB) Restore(ctx context.Context, backup func() (io.ReadCloser, error)) (BackupInfo, error) {
-	checked, err := db.readThrough(ctx, backup, func(*kind, string, []byte) error { return nil })
+func (db *DB) Restore(
+	ctx context.Context, backup func() (io.ReadCloser, error), options RestoreOptions,
+) (BackupInfo, error) {
+	checked, err := db.readThrough(ctx, backup, func(k *kind, _ string, value []byte) error {
+		_, err := options.adopted(k, value, db.now())
+		return err
+	})
 	if err != nil {
 		return checked, err
+	}
+	if wanted := cmp.Or(options.Issuer, unescape(string(db.name))); checked.Issuer != wanted {
+		return checked, &OtherIssuerError{checked.Issuer, wanted}
 	}
 	s, err := db.beginRestore(ctx)
 	if err != nil {
 		return checked, err
 	}
+	s.options = options
 	if err := s.restore(ctx, checked, backup); err != nil {
 		return checked, errors.Join(err, s.giveUp())
 	}
 	return checked, nil
+}
+
+// adopted is a record of a backup as it is kept here.
+func (o *RestoreOptions) adopted(k *kind, value []byte, now time.Time) ([]byte, error) {
+	if k.name != kindKey || o.Key == nil {
+		return value, nil
+	}
+	var key Key
+	if err := json.Unmarshal(value, &key); err != nil {
+		return nil, fmt.Errorf("the key is damaged: %w", err)
+	}
+	if !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(now) {
+		return value, nil // it is left out
+	}
+	if err := o.Key(&key); err != nil {
+		return nil, fmt.Errorf("the key %q: %w", key.ID, err)
+	}
+	return json.Marshal(&key)
 }
 
 func (db *DB) readThrough(
@@ -58,6 +105,8 @@ type restoring struct {
 	db   *DB
 	id   string
 	next int // the epoch that it writes
+
+	options RestoreOptions
 
 	batch []batched
 	size  int
@@ -146,6 +195,10 @@ func (s *restoring) restore(ctx context.Context, info BackupInfo, backup func() 
 
 // add writes a record of the backup with others.
 func (s *restoring) add(ctx context.Context, k *kind, id string, value []byte) error {
+	value, err := s.options.adopted(k, value, s.db.now())
+	if err != nil {
+		return err
+	}
 	s.batch = append(s.batch, batched{k, id, value})
 	s.size += len(value)
 	if len(s.batch) < maxRestoreRecords && s.size < maxRestoreBytes {

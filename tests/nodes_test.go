@@ -3,6 +3,7 @@ package tests
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
@@ -99,6 +100,10 @@ func TestNodes(t *testing.T) {
 		}
 		if got := status(a, token); got != http.StatusOK {
 			t.Errorf("a token that is out: %d", got)
+		}
+		_, errs, code := a.Caddy("passport", "client", "list", "--address", a.Admin)
+		if code == 0 || strings.Contains(errs, "is Caddy running?") || !strings.Contains(errs, "not available") {
+			t.Errorf("the command line says %q", errs)
 		}
 		server.Run()
 		a.Eventually("tokens are issued again", func() bool {

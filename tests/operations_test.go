@@ -98,6 +98,8 @@ func TestMetrics(t *testing.T) {
 		`caddy_passport_verifications_total{issuer="default",result="hit"}`:                             2,
 		`caddy_passport_verifications_total{issuer="default",result="refused"}`:                         1,
 		`caddy_passport_events_total{event="access_token_created",issuer="default"}`:                    1,
+		`caddy_passport_events_total{event="refresh_token_reused",issuer="default"}`:                    0,
+		`caddy_passport_events_dropped_total{issuer="default"}`:                                         0,
 		`caddy_passport_refused_total{reason="invalid_token",report_only="false"}`:                      1,
 		`caddy_passport_cache_entries{issuer="default"}`:                                                1,
 		`caddy_passport_revocation_lag_seconds{issuer="default"}`:                                       0,

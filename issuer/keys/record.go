@@ -37,26 +37,37 @@ func (s seals) newRecord(k *Key, state store.KeyState, now time.Time) (*store.Ke
 
 // fromRecord is the key of a record.
 func (s seals) fromRecord(rec *store.Key) (*Key, error) {
-	k, err := func() (*Key, error) {
-		alg, err := ParseAlgorithm(rec.Algorithm)
-		if err != nil {
-			return nil, err
-		}
-		private, _, err := s.open(rec)
-		if err != nil {
-			return nil, err
-		}
-		priv, err := parsePKCS8(private)
-		if err != nil {
-			return nil, err
-		}
-		if alg, err = fit(priv, alg); err != nil {
-			return nil, err
-		}
-		return newKey(priv, alg, rec.ID)
-	}()
+	k, err := s.parse(rec)
 	if err != nil {
 		return nil, fmt.Errorf("the stored key %q: %w", rec.ID, err)
 	}
 	return k, nil
+}
+
+func (s seals) parse(rec *store.Key) (*Key, error) {
+	alg, err := ParseAlgorithm(rec.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	private, _, err := s.open(rec)
+	if err != nil {
+		return nil, err
+	}
+	priv, err := parsePKCS8(private)
+	if err != nil {
+		return nil, err
+	}
+	if alg, err = fit(priv, alg); err != nil {
+		return nil, err
+	}
+	return newKey(priv, alg, rec.ID)
+}
+
+// Adopt encrypts a stored key of a backup as the ring's own are. The error says that the ring could not use it.
+func (r *Ring) Adopt(rec *store.Key) error {
+	if _, err := r.seals.parse(rec); err != nil {
+		return err
+	}
+	_, err := r.seals.anew(rec)
+	return err
 }

@@ -66,8 +66,9 @@ type Ring struct {
 
 	seals seals
 
-	now atomic.Pointer[snapshot]
-	mu  sync.Mutex // held while the snapshot is replaced
+	now   atomic.Pointer[snapshot]
+	mu    sync.Mutex            // held while the snapshot is replaced
+	fault atomic.Pointer[error] // of the last look at what is stored, see [Ring.Fault]
 }
 
 // snapshot is the ring at one moment. It does not change.
@@ -136,6 +137,14 @@ func (r *Ring) Since() time.Time {
 		return time.Time{}
 	}
 	return s.shelf.current.ActivatedAt
+}
+
+// Fault is why the keys in memory are not those that are stored, as far as [Ring.Run] knows; nil when they are.
+func (r *Ring) Fault() error {
+	if fault := r.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
 }
 
 // Key is the key with that ID, as long as it verifies; nil when there is none.

@@ -69,10 +69,12 @@ func (r *Ring) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		wait := lookEvery
-		if err := r.maintain(ctx); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
+		err := r.maintain(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		r.fault.Store(&err)
+		if err != nil {
 			r.log.Error("the signing keys could not be brought up to date; those in memory are used on", zap.Error(err))
 			wait, retry = retry, min(2*retry, lookEvery)
 		} else {

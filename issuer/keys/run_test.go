@@ -280,6 +280,9 @@ func TestRunOutlivesAFaultOfTheStore(t *testing.T) {
 		if r.Current() != first || !good(t, r, token) {
 			t.Error("the keys in memory are not used on")
 		}
+		if !errors.Is(r.Fault(), store.ErrUnavailable) {
+			t.Errorf("the fault is %v", r.Fault())
+		}
 		if err := r.Rotate(ctx, true); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("rotate: %v", err)
 		}
@@ -297,6 +300,9 @@ func TestRunOutlivesAFaultOfTheStore(t *testing.T) {
 		synctest.Wait()
 		if r.Current() == first {
 			t.Error("the rotation was not made up for")
+		}
+		if r.Fault() != nil {
+			t.Errorf("after it is over: %v", r.Fault())
 		}
 		stop()
 		wg.Wait()

@@ -20,10 +20,13 @@ var sealedPrefix = []byte("passport-sealed-1:")
 // minSecret is the length of the shortest secret that keys are encrypted with, in bytes.
 const minSecret = 16
 
+// ErrSealed says that a stored key is encrypted with a secret that is not given.
+var ErrSealed = errors.New("it is encrypted")
+
 // What is wrong with a stored key that can't be read.
 var (
-	errSealed   = errors.New("it is encrypted, and no encryption_key of keys is given")
-	errUnsealed = errors.New("it can't be decrypted: it was encrypted with another encryption_key of keys, or is damaged")
+	errSealed   = fmt.Errorf("%w, and no encryption_key of keys is given", ErrSealed)
+	errUnsealed = fmt.Errorf("%w with another encryption_key of keys, or damaged", ErrSealed)
 )
 
 // seals encrypt the private parts of stored keys with the first of their secrets, and decrypt those that were encrypted
@@ -89,18 +92,27 @@ func (s seals) open(rec *store.Key) (private []byte, asWanted bool, err error) {
 	return nil, false, errUnsealed
 }
 
+// anew encrypts a record as these seals would, and tells whether that is another way than before.
+func (s seals) anew(rec *store.Key) (changed bool, err error) {
+	private, asWanted, err := s.open(rec)
+	if err != nil || asWanted {
+		return false, err
+	}
+	rec.Private = private
+	s.close(rec)
+	return true, nil
+}
+
 // reseal stores the keys of the shelf as these seals would. Those that already are it leaves alone.
 func (s seals) reseal(c *change) error {
 	for rec := range c.all() {
-		private, asWanted, err := s.open(rec)
+		changed, err := s.anew(rec)
 		if err != nil {
 			return fmt.Errorf("the stored key %q: %w", rec.ID, err)
 		}
-		if asWanted {
+		if !changed {
 			continue
 		}
-		rec.Private = private
-		s.close(rec)
 		if err := c.rec.PutKey(rec); err != nil {
 			return err
 		}

@@ -2,7 +2,11 @@ package keys_test
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -160,5 +164,56 @@ func TestRefusesSealedKeyOfAnotherRecord(t *testing.T) {
 	}
 	if _, err := keys.Open(t.Context(), keys.Config{DB: db, Secrets: [][]byte{secretA}}); err == nil {
 		t.Error("the ring opens")
+	}
+}
+
+// TestAdoptsKeysOfABackup restores a backup where keys are encrypted in another way than in the backup.
+func TestAdoptsKeysOfABackup(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		of, here [][]byte
+		bad      bool
+	}{
+		{"neither encrypts", nil, nil, false},
+		{"in the clear, where they are encrypted", nil, [][]byte{secretA}, false},
+		{"encrypted alike", [][]byte{secretA}, [][]byte{secretA}, false},
+		{"encrypted with a former secret", [][]byte{secretA}, [][]byte{secretB, secretA}, false},
+		{"encrypted, where nothing is", [][]byte{secretA}, nil, true},
+		{"encrypted with another secret", [][]byte{secretA}, [][]byte{secretB}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			from := openDB(t, openEngine(t), nil)
+			of := openRing(t, keys.Config{DB: from, Secrets: test.of})
+			file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if _, err := from.Backup(t.Context(), file); err != nil {
+				t.Fatal(err)
+			}
+			engine := openEngine(t)
+			db := openDB(t, engine, nil)
+			here := openRing(t, keys.Config{DB: db, Secrets: test.here})
+			before := pairs(t, engine)
+			_, err = db.Restore(t.Context(), func() (io.ReadCloser, error) { return os.Open(file.Name()) },
+				store.RestoreOptions{Key: here.Adopt})
+			if test.bad {
+				if !errors.Is(err, keys.ErrSealed) || !maps.Equal(before, pairs(t, engine)) {
+					t.Errorf("%v; or something was written", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if private := privateParts(t, db); test.here != nil && !allSealed(private) {
+				t.Error("a key is stored in the clear")
+			}
+			secrets := test.here[:min(1, len(test.here))]
+			if again := openRing(t, keys.Config{DB: db, Secrets: secrets}); again.Current().ID() != of.Current().ID() {
+				t.Error("another key signs")
+			}
+		})
 	}
 }

@@ -186,7 +186,8 @@ func BenchmarkBackup(b *testing.B) {
 			b.StopTimer()
 			other := open()
 			b.StartTimer()
-			_, err := other.Restore(b.Context(), func() (io.ReadCloser, error) { return os.Open(file.Name()) })
+			_, err := other.Restore(b.Context(), func() (io.ReadCloser, error) { return os.Open(file.Name()) },
+				store.RestoreOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}
