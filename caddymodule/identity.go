@@ -37,14 +37,13 @@ type visit struct {
 	token         string
 	authorization string // the header field that it came in
 
-	// What became of the token, at the verifier and the issuer that were asked last.
+	// What became of the token, or of the session where there is none, at the verifier and the issuer that were asked
+	// last.
 	verifier *verify.Verifier
 	issuer   string
 	foreign  *foreign
 	verdict  *verify.Identity
 	err      error
-
-	sessionVerdict sessionVerdict
 
 	// identity is who the request is let through for; nil while no passport_auth has done so. What is not let through
 	// is nobody, whatever its token says.

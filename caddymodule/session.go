@@ -76,24 +76,15 @@ func (g *gate) identifySession(r *http.Request, v *visit) (*running, *verify.Ide
 	return open, id, nil
 }
 
-// verifySession finds out whose the session is. The answer is good for the rest of the request.
+// verifySession is [visit.verify] of a request that brings no token, but a session.
 func (v *visit) verifySession(
 	ctx context.Context, verifier *verify.Verifier, issuer string,
 ) (*verify.Identity, error) {
-	s := &v.sessionVerdict
-	if s.verifier != verifier || s.issuer != issuer {
-		s.verifier, s.issuer = verifier, issuer
-		s.id, s.err = verifier.Session(ctx, v.session, issuer)
+	if v.verifier != verifier || v.issuer != issuer {
+		v.verifier, v.issuer = verifier, issuer
+		v.verdict, v.err = verifier.Session(ctx, v.session, issuer)
 	}
-	return s.id, s.err
-}
-
-// sessionVerdict is what became of a session, at the verifier and the issuer that were asked last.
-type sessionVerdict struct {
-	verifier *verify.Verifier
-	issuer   string
-	id       *verify.Identity
-	err      error
+	return v.verdict, v.err
 }
 
 // requestKind says what a request may do.

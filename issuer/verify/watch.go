@@ -67,9 +67,9 @@ type Watch struct {
 	previous, next *Watch
 	listed         bool
 	seen           bool          // by the look of a second
+	cut            atomic.Bool   // the request is, and cause stays
 	generation     uint64        // of the revocations that it has been compared with; zero: none
 	cause          error         // why it is cut
-	cut            atomic.Bool   // it is, and cause stays
 	ended          chan struct{} // closed when end has been called, made when it is to be
 }
 
