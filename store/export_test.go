@@ -33,7 +33,8 @@ func Decode[T any](data []byte) (record T, err error) {
 
 // PackedAgrees tells whether records that are read from data, as JSON, are packed and read as what they were.
 func PackedAgrees(data []byte) error {
-	return errors.Join(packedAgrees[keptFamily](data), packedAgrees[Code](data), packedAgrees[User](data))
+	return errors.Join(packedAgrees[keptFamily](data), packedAgrees[Code](data), packedAgrees[User](data),
+		packedAgrees[Token](data))
 }
 
 func packedAgrees[T any, P interface {
@@ -44,7 +45,7 @@ func packedAgrees[T any, P interface {
 	if json.Unmarshal(data, &record) != nil {
 		return nil
 	}
-	value := packed(P(&record))
+	value := new(packer).write(P(&record))
 	if err := unmarshal(value, P(&again)); err != nil {
 		return fmt.Errorf("%s is packed as %x: %w", data, value, err)
 	}
@@ -58,7 +59,10 @@ func packedAgrees[T any, P interface {
 // asPacked makes of a record what packing it makes: no list for an empty one, and times of the years that
 // [time.Time.UnixNano] knows, in UTC.
 func asPacked(record any) {
-	for _, value := range reflect.ValueOf(record).Elem().Fields() {
+	for kind, value := range reflect.ValueOf(record).Elem().Fields() {
+		if !kind.IsExported() {
+			continue
+		}
 		switch field := value.Addr().Interface().(type) {
 		case *[]string:
 			if len(*field) == 0 {
@@ -79,10 +83,10 @@ func asPacked(record any) {
 func Unpack(data []byte) (sizes map[string]int) {
 	sizes = make(map[string]int)
 	for name, record := range map[string]packable{
-		kindFamily: new(keptFamily), kindCode: new(Code), kindUser: new(User),
+		kindFamily: new(keptFamily), kindCode: new(Code), kindUser: new(User), kindToken: new(Token),
 	} {
 		if isPacked(data) && unpack(string(data), record) == nil {
-			sizes[name] = len(packed(record))
+			sizes[name] = len(new(packer).write(record))
 		}
 	}
 	return sizes

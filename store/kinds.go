@@ -89,6 +89,8 @@ func (k *kind) asJSON(value []byte) ([]byte, error) {
 	switch k.name {
 	case kindUser:
 		record = new(User)
+	case kindToken:
+		record = new(Token)
 	case kindFamily:
 		record = new(keptFamily)
 	case kindCode:

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -15,8 +16,14 @@ import (
 // A packed record begins with a byte that JSON does not begin with. A record with other fields begins with another one.
 const packedMark = 1
 
-// packable is a record that is kept packed. pack tells its fields, always in the same order.
-type packable interface{ pack(p *packer) }
+// packable is a record that can be kept packed.
+type packable interface {
+	// keptPacked tells whether it is, when it is written.
+	keptPacked() bool
+
+	// pack tells its fields, always in the same order.
+	pack(p *packer)
+}
 
 // packer writes the fields that it is told, or reads them.
 type packer struct {
@@ -29,9 +36,19 @@ type packer struct {
 
 func isPacked(value []byte) bool { return len(value) > 0 && value[0] == packedMark }
 
-// packed is the record as it is kept.
-func packed(record packable) []byte {
-	p := &packer{out: append(make([]byte, 0, 512), packedMark)}
+// packers are those that write and that nobody uses.
+var packers = sync.Pool{New: func() any { return &packer{out: make([]byte, 0, 2048)} }}
+
+// putPacked writes a record.
+func putPacked(tx Tx, key []byte, record packable, ttl time.Duration) error {
+	p := packers.Get().(*packer)
+	defer packers.Put(p)
+	return tx.Put(key, p.write(record), ttl)
+}
+
+// write is the record as it is kept, until the next one is written.
+func (p *packer) write(record packable) []byte {
+	p.out = append(p.out[:0], packedMark)
 	record.pack(p)
 	return p.out
 }

@@ -2,6 +2,8 @@ package store
 
 // The records that are kept packed. A field is added by a new layout, see packedMark.
 
+func (*keptFamily) keptPacked() bool { return true }
+
 func (k *keptFamily) pack(p *packer) {
 	p.text(&k.ID)
 	p.text(&k.ClientID)
@@ -25,6 +27,8 @@ func (k *keptFamily) pack(p *packer) {
 	p.number(&k.RotatedAt)
 }
 
+func (*Code) keptPacked() bool { return true }
+
 func (c *Code) pack(p *packer) {
 	p.text(&c.ID)
 	p.text(&c.ClientID)
@@ -42,6 +46,8 @@ func (c *Code) pack(p *packer) {
 	p.text(&c.FamilyID)
 }
 
+func (*User) keptPacked() bool { return true }
+
 func (u *User) pack(p *packer) {
 	p.text(&u.ID)
 	p.text(&u.Name)
@@ -57,4 +63,27 @@ func (u *User) pack(p *packer) {
 	p.time(&u.UpdatedAt)
 	p.time(&u.SignedInAt)
 	p.time(&u.NotBefore)
+}
+
+// keptPacked is true of a token that a person's grant gives. What a client gets for itself may be far more, and is
+// written into backups as it is kept.
+func (t *Token) keptPacked() bool { return t.FamilyID != "" }
+
+func (t *Token) pack(p *packer) {
+	p.text(&t.ID)
+	p.text(&t.ClientID)
+	p.text(&t.UserID)
+	p.text(&t.Issuer)
+	p.list(&t.Scopes)
+	p.list(&t.Audience)
+	p.time(&t.IssuedAt)
+	p.time(&t.ExpiresAt)
+	p.time(&t.RevokedAt)
+	p.text(&t.KeyID)
+	p.text(&t.Grant)
+	p.text(&t.FamilyID)
+	p.boolean(&t.Personal)
+	p.text(&t.Name)
+	p.text(&t.Hash)
+	p.time(&t.LastUsedAt)
 }

@@ -18,9 +18,13 @@ import (
 func filled[T any](t *testing.T) *T {
 	t.Helper()
 	record := new(T)
-	fields := reflect.ValueOf(record).Elem()
-	for i := range fields.NumField() {
-		switch field := fields.Field(i).Addr().Interface().(type) {
+	i := 0
+	for kind, value := range reflect.ValueOf(record).Elem().Fields() {
+		if !kind.IsExported() {
+			continue
+		}
+		i++
+		switch field := value.Addr().Interface().(type) {
 		case *string:
 			*field = fmt.Sprintf("x/y?z=%d \u2028 é", i)
 		case *bool:
@@ -30,7 +34,7 @@ func filled[T any](t *testing.T) *T {
 		case *time.Time:
 			*field = start.Add(time.Duration(i))
 		default:
-			t.Fatalf("what is in %s?", fields.Type().Field(i).Name)
+			t.Fatalf("what is in %s?", kind.Name)
 		}
 	}
 	return record
@@ -55,6 +59,7 @@ func TestPackedRecordsAreReadAsTheyWere(t *testing.T) {
 	for name, record := range map[string]string{
 		"a code":          asJSON(t, filled[store.Code](t)),
 		"a person":        asJSON(t, filled[store.User](t)),
+		"a token":         asJSON(t, filled[store.Token](t)),
 		"a family":        familyBefore,
 		"nothing":         `{}`,
 		"an empty list":   `{"scopes":[]}`,
@@ -79,11 +84,13 @@ func TestPackedRecordsAreReadAsTheyWere(t *testing.T) {
 // TestRecordsFromBeforeTheyWerePacked are read, and packed when they are written again.
 func TestRecordsFromBeforeTheyWerePacked(t *testing.T) {
 	h := newHouse(t)
-	code, user := filled[store.Code](t), filled[store.User](t)
+	code, user, token := filled[store.Code](t), filled[store.User](t), filled[store.Token](t)
+	token.ID, token.RevokedAt, token.ExpiresAt = "t", time.Time{}, start.Add(time.Hour)
 	code.UsedAt, code.FamilyID, user.ID, user.Disabled = time.Time{}, "", "u", false
 	first := store.NewSecret(store.RefreshToken)
 	before := map[string]string{
 		"user/u":                           asJSON(t, user),
+		"token/t":                          asJSON(t, token),
 		"code/" + store.HashSecret("code"): asJSON(t, code),
 		"refresh/" + store.HashSecret(first): fmt.Sprintf(`{"family_id":"f","expires_at":%d}`,
 			start.Add(idle).UnixNano()),
@@ -114,11 +121,15 @@ func TestRecordsFromBeforeTheyWerePacked(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(c, code) {
 			t.Errorf("the code is %+v (%v), want %+v", c, err, code)
 		}
+		known, err := r.Token("t")
+		if err != nil || !reflect.DeepEqual(known, token) {
+			t.Errorf("the token is %+v (%v), want %+v", known, err, token)
+		}
 		f, err := r.Family("f")
 		if err != nil || f.Grant != "authorization_code" || !f.CreatedAt.Equal(start) || !slices.Equal(f.Scopes, []string{"read"}) {
 			t.Errorf("the family is %+v (%v)", f, err)
 		}
-		return errors.Join(r.PutUser(u), r.UseCode(store.HashSecret("code"), c, "f"))
+		return errors.Join(r.PutUser(u), r.UseCode(store.HashSecret("code"), c, "f"), r.RevokeToken("t"))
 	})
 	next := h.wantRotate(first, store.Rotated)
 	if again := h.wantRotate(first, store.Repeated); again != next {
@@ -133,15 +144,19 @@ func TestRecordsFromBeforeTheyWerePacked(t *testing.T) {
 	})
 	for key, value := range h.contents() {
 		kind := strings.Split(key, "/")[1]
-		want := kind == "user" || kind == "code" || kind == "family"
+		want := kind == "user" || kind == "code" || kind == "family" || kind == "token"
 		if got := store.IsPacked([]byte(value)); got != want {
 			t.Errorf("%s is packed: %v", key, got)
 		}
 	}
 
+	if known, err := h.token("t"); err != nil || known.RevokedAt.IsZero() {
+		t.Errorf("the token is %+v (%v) after its end", known, err)
+	}
+
 	// A backup tells of them in JSON, packed or not.
 	for _, data := range [][]byte{data, h.backup()} {
-		for _, kind := range []string{"user", "code", "family"} {
+		for _, kind := range []string{"user", "code", "family", "token"} {
 			if !bytes.Contains(data, []byte(`{"kind":"`+kind+`","id":"`)) {
 				t.Errorf("there is no %s in the backup", kind)
 			}
@@ -158,6 +173,9 @@ func TestRecordsFromBeforeTheyWerePacked(t *testing.T) {
 func TestDamagedPackedRecords(t *testing.T) {
 	h := newHouse(t)
 	h.furnish()
+	h.update(func(r *store.Records) error {
+		return r.PutToken(&store.Token{ID: "of-f", ClientID: "c", UserID: "u", FamilyID: "f", ExpiresAt: h.now.Add(time.Hour)})
+	})
 	for key, value := range h.contents() {
 		if !store.IsPacked([]byte(value)) {
 			continue

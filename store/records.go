@@ -131,8 +131,8 @@ func (r *Records) put(key []byte, record any, expires time.Time) error {
 	if err != nil {
 		return err
 	}
-	if record, ok := record.(packable); ok {
-		return r.tx.Put(key, packed(record), ttl)
+	if record, ok := record.(packable); ok && record.keptPacked() {
+		return putPacked(r.tx, key, record, ttl)
 	}
 	value, err := json.Marshal(record)
 	if err != nil {
