@@ -95,7 +95,8 @@ func (s *restoring) pages(ctx context.Context, k *kind, fn func(page []batched) 
 	for {
 		var page []batched
 		size, after := 0, last
-		err := s.db.View(ctx, func(r *Records) error {
+		err := s.db.engine.Update(ctx, func(tx Tx) error { // serializable: an update that began before has no place after it
+			r := s.db.records(tx)
 			page, size = page[:0], 0
 			return r.raw(k, after, func(key []byte, id string, value []byte) error {
 				page = append(page, batched{k, id, bytes.Clone(value)})

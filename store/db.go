@@ -23,8 +23,9 @@ type DB struct {
 
 	told atomic.Pointer[func(context.Context, Transaction)]
 
-	stop context.CancelFunc
-	done sync.WaitGroup
+	background context.Context // of what runs beside the transactions
+	stop       context.CancelFunc
+	done       sync.WaitGroup
 }
 
 // Open opens the records of the issuer of that name. It checks their version and loads what has been revoked. now is
@@ -54,11 +55,10 @@ func Open(ctx context.Context, engine Engine, issuer string, now func() time.Tim
 		return nil, err
 	}
 
-	background, stop := context.WithCancel(context.Background())
-	db.stop = stop
-	db.done.Go(func() { db.sweep(background) })
+	db.background, db.stop = context.WithCancel(context.Background())
+	db.done.Go(func() { db.sweep(db.background) })
 	if db.shared {
-		db.done.Go(func() { db.follow(background) })
+		db.done.Go(func() { db.follow(db.background) })
 	}
 	return db, nil
 }

@@ -38,6 +38,9 @@ func (db *DB) prefix(number int) []byte {
 // epochKey is the key of the epoch's record.
 func (db *DB) epochKey() []byte { return append(db.prefix(0), kindEpoch...) }
 
+// maxSkew is by how much the clocks of nodes may differ.
+const maxSkew = time.Minute
+
 // readEpoch reads which epoch is in force.
 func (db *DB) readEpoch(tx Tx) (epoch, error) {
 	var e epoch
@@ -57,17 +60,17 @@ func (db *DB) inForce(r *Records) error {
 		if db.restoring.Load() {
 			return errRestoring
 		}
+		r.prefix = db.current.Load().prefix // what a restore that has just ended has put in force
 		return nil
 	}
 	e, err := db.readEpoch(r.tx)
 	switch {
 	case err != nil:
 		return err
-	case e.Restore != "" && e.Until.After(r.now):
+	case e.Restore != "" && e.Until.Add(maxSkew).After(r.now):
 		return errRestoring
-	case e.Number != db.current.Load().number:
-		r.prefix = db.prefix(e.Number)
 	}
+	r.prefix = db.prefix(e.Number) // what this node knows of it may change meanwhile
 	return nil
 }
 

@@ -27,6 +27,7 @@ type follower struct {
 	seen  map[string]time.Time // IDs of revocations that have been applied, and when
 	looks int
 	swept time.Time // when the last look back to longAgo began
+	last  time.Time // by the wall clock, when the last look that was answered began
 }
 
 // Shared tells whether other nodes may write to the same records.
@@ -43,7 +44,7 @@ func (db *DB) Behind(now time.Time) time.Duration {
 
 // follow applies what other nodes revoke, until ctx is done.
 func (db *DB) follow(ctx context.Context) {
-	f := follower{seen: make(map[string]time.Time)}
+	f := follower{seen: make(map[string]time.Time), last: db.opened.Round(0)}
 	ticker := time.NewTicker(followInterval)
 	defer ticker.Stop()
 	for {
@@ -62,7 +63,8 @@ func (db *DB) look(ctx context.Context, f *follower) {
 	begun := db.now()
 	back := recent
 	thorough := begun.Sub(f.swept) >= sweepInterval
-	if behind := db.Behind(begun); thorough || behind > recent/2 {
+	// A machine that was suspended has a monotonic clock that stood still; the wall clock tells.
+	if behind := max(db.Behind(begun), begun.Round(0).Sub(f.last)); thorough || behind > recent/2 {
 		back = longAgo + behind
 	}
 	found := make(map[string]Revocation)
@@ -95,6 +97,7 @@ func (db *DB) look(ctx context.Context, f *follower) {
 	}
 	db.revocations.apply(revoked)
 	db.heard.Store(int64(begun.Sub(db.opened)))
+	f.last = begun.Round(0)
 	if thorough {
 		f.swept = begun
 		maps.DeleteFunc(f.seen, func(_ string, at time.Time) bool { return begun.Sub(at) > 2*longAgo })

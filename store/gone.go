@@ -35,6 +35,8 @@ func (r *Records) restoreGone(key string, g *gone) error {
 			return r.endClient(g)
 		case kindUser:
 			return r.endUser(g)
+		case kindKey:
+			return r.tx.Delete(r.key(kindKey, g.ID))
 		}
 		return nil
 	})

@@ -56,5 +56,8 @@ func (r *Records) DeleteKey(id string) error {
 	if err := r.tx.Delete(r.key(kindKey, id)); err != nil {
 		return err
 	}
+	if err := r.putGone(kindKey, id); err != nil { // or a backup from before would bring it back
+		return err
+	}
 	return r.revoke(Revocation{Kind: RevokedKey, ID: id})
 }

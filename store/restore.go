@@ -160,8 +160,8 @@ func (s *restoring) update(ctx context.Context, fn func(r *Records) error) error
 		if err != nil {
 			return err
 		}
-		if e.Restore != s.id {
-			return ErrRestoring // it took too long, and another one has begun
+		if e.Restore != s.id || s.db.shared && !e.Until.After(s.db.now()) {
+			return ErrRestoring // it took too long, and others have written, or another one has begun
 		}
 		if err := s.lease(tx); err != nil {
 			return err
@@ -171,7 +171,8 @@ func (s *restoring) update(ctx context.Context, fn func(r *Records) error) error
 }
 
 func (s *restoring) restore(ctx context.Context, info BackupInfo, backup func() (io.ReadCloser, error)) error {
-	if err := s.db.drop(ctx, s.db.prefix(s.next)); err != nil { // what a restore that died has left
+	renew := func() error { return s.update(ctx, func(*Records) error { return nil }) }
+	if err := s.db.drop(ctx, s.db.prefix(s.next), renew); err != nil { // what a restore that died has left
 		return err
 	}
 	if _, err := s.db.readThrough(ctx, backup, func(k *kind, id string, value []byte) error {
@@ -240,7 +241,7 @@ func (s *restoring) putInForce(ctx context.Context) error {
 		pause(ctx, settleTime)
 	}
 	// Nobody reads what was there before. Where this fails the next restore does it.
-	_ = s.db.drop(ctx, s.db.prefix(s.next-1))
+	_ = s.db.drop(ctx, s.db.prefix(s.next-1), nil)
 	return nil
 }
 
@@ -254,26 +255,55 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// giveUp lets others write again.
+// giveUp lets others write again. Where nobody tells whether what was restored is in force after all, its answer lost,
+// a node that is alone writes nothing until it knows.
 func (s *restoring) giveUp() error {
-	defer s.db.restoring.Store(false)
 	ctx, cancel := context.WithTimeout(context.Background(), restoreLease)
 	defer cancel()
-	err := s.db.engine.Update(ctx, func(tx Tx) error {
-		e, err := s.db.readEpoch(tx)
-		if err != nil || e.Restore != s.id {
-			return err
-		}
-		return s.putEpoch(tx, epoch{Number: s.next - 1})
-	})
-	if err == nil {
-		err = s.db.drop(ctx, s.db.prefix(s.next))
+	err := s.clear(ctx)
+	if !errors.Is(err, ErrUnavailable) || s.db.shared {
+		s.db.restoring.Store(false)
+		return err
 	}
+	s.db.done.Go(func() {
+		for ctx := s.db.background; ctx.Err() == nil; pause(ctx, time.Second) {
+			if !errors.Is(s.clear(ctx), ErrUnavailable) {
+				s.db.restoring.Store(false)
+				return
+			}
+		}
+	})
 	return err
 }
 
+// clear removes what has been written for nothing. It is left alone where it is in force after all, or where another
+// restore writes there.
+func (s *restoring) clear(ctx context.Context) error {
+	var in epoch
+	ours := false
+	err := s.db.engine.Update(ctx, func(tx Tx) (err error) {
+		if in, err = s.db.readEpoch(tx); err != nil {
+			return err
+		}
+		if ours = in.Restore == s.id; !ours {
+			return nil
+		}
+		return s.putEpoch(tx, epoch{Number: s.next - 1})
+	})
+	switch {
+	case err != nil:
+		return err
+	case ours:
+		return s.db.drop(ctx, s.db.prefix(s.next), nil)
+	case in.Number == s.next:
+		return s.db.enter(ctx, s.next)
+	}
+	return nil
+}
+
 // drop deletes all records under prefix, but for the one that says which epoch is in force. Nobody writes any there.
-func (db *DB) drop(ctx context.Context, prefix []byte) error {
+// between (nil: nothing) is called between its transactions.
+func (db *DB) drop(ctx context.Context, prefix []byte, between func() error) error {
 	spare := string(db.epochKey())
 	var from []byte // an engine steps slowly over what was deleted a moment ago: once is enough
 	for {
@@ -295,6 +325,9 @@ func (db *DB) drop(ctx context.Context, prefix []byte) error {
 		}
 		from = keys[len(keys)-1]
 		err = db.engine.Update(ctx, func(tx Tx) error { return (&Records{tx: tx}).deleteAll(keys) })
+		if err == nil && between != nil {
+			err = between()
+		}
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -824,4 +827,33 @@ func TestReadersDuringRotation(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+}
+
+// TestRestoreBringsNoRetiredKeyBack: a backup from before a key leaked has it as the one that signs.
+func TestRestoreBringsNoRetiredKeyBack(t *testing.T) {
+	db := openDB(t, openEngine(t), nil)
+	ring := openRing(t, keys.Config{DB: db})
+	leaked := ring.Current().ID()
+	file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := db.Backup(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Retire(t.Context(), leaked); err != nil {
+		t.Fatal(err)
+	}
+	signs := ring.Current().ID()
+	_, err = db.Restore(t.Context(), func() (io.ReadCloser, error) { return os.Open(file.Name()) },
+		store.RestoreOptions{Key: ring.Adopt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := openRing(t, keys.Config{DB: db})
+	if again.Key(leaked) != nil || again.Current().ID() != signs {
+		t.Errorf("%s signs, before the restore %s did; the leaked one verifies: %v", again.Current().ID(), signs,
+			again.Key(leaked) != nil)
+	}
 }

@@ -59,6 +59,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = o.Timeout
 	}
+	if config.ConnConfig.ValidateConnect == nil { // a standby knows of what is revoked when it likes
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, unavailable(err)

@@ -97,6 +97,11 @@ func raced(err error) bool {
 const (
 	expiryInterval = time.Minute
 	expiryBatch    = 1000
+
+	// The condition stands twice: a row that was put anew since the inner one was read is looked at again by the outer
+	// one only.
+	deleteExpiredSQL = `DELETE FROM passport_records WHERE key IN (
+		SELECT key FROM passport_records WHERE expires_at <= now() LIMIT $1) AND expires_at <= now()`
 )
 
 // deleteExpired removes rows that are over, a few at a time, so that nobody waits for it. Reads do not see them anyway.
@@ -110,8 +115,7 @@ func (e *Engine) deleteExpired(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for {
-			tag, err := e.pool.Exec(ctx, `DELETE FROM passport_records WHERE key IN (
-				SELECT key FROM passport_records WHERE expires_at <= now() LIMIT $1)`, expiryBatch)
+			tag, err := e.pool.Exec(ctx, deleteExpiredSQL, expiryBatch)
 			if err != nil {
 				if ctx.Err() == nil && !conflict(err) {
 					e.logger.Warn("deleting expired records", zap.Error(err))

@@ -185,7 +185,7 @@ func isOfOne(err error) bool {
 		return false
 	}
 	switch pg.Code[:2] {
-	case "08", "53", "57", "58", "XX":
+	case "08", "25", "40", "53", "57", "58", "XX", "0A":
 		return false
 	}
 	return true
