@@ -31,7 +31,7 @@ func backUp(r *http.Request, i *running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.tell(r.Context(), issuer.BackupWritten)
+	i.tell(r.Context(), issuer.BackupWritten, info.Records)
 	return info, nil
 }
 
@@ -89,7 +89,7 @@ func restore(r *http.Request, i *running) (any, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", request.File, err)
 	}
-	i.tell(r.Context(), issuer.BackupRestored)
+	i.tell(r.Context(), issuer.BackupRestored, info.Records)
 	return info, nil
 }
 

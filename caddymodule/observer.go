@@ -31,9 +31,9 @@ func (o *observer) Observe(ctx context.Context, e issuer.Event) {
 	now.events.emit(&e, from)
 }
 
-// tell tells of what the operator has done that the issuer itself does not tell of.
-func (r *running) tell(ctx context.Context, what issuer.EventType) {
-	r.told.Observe(ctx, issuer.Event{Type: what, Time: r.db.Now(), Issuer: r.told.instance.name})
+// tell tells of what the operator has done, to so many records, that the issuer itself does not tell of.
+func (r *running) tell(ctx context.Context, what issuer.EventType, records int) {
+	r.told.Observe(ctx, issuer.Event{Type: what, Time: r.db.Now(), Issuer: r.told.instance.name, Count: records})
 }
 
 // keysChanged is told of the keys.

@@ -180,7 +180,7 @@ func TestAudit(t *testing.T) {
 	id, _ := createClient(t, g)
 	for _, args := range [][]string{
 		{"client", "update", id, "--name", "Another"}, {"client", "rotate-secret", id}, {"client", "delete", id},
-		{"keys", "rotate", "--force"},
+		{"keys", "rotate", "--force"}, {"backup", filepath.Join(g.Dir, "backup")},
 	} {
 		if out, faults, code := g.Caddy(append([]string{"passport"}, args...)...); code != 0 {
 			t.Fatalf("%v: %s%s", args, out, faults)
@@ -211,6 +211,9 @@ func TestAudit(t *testing.T) {
 		if !found {
 			t.Errorf("no line %v in %v", want, lines)
 		}
+	}
+	if last := lines[len(lines)-1]; last["msg"] != "backup_written" || last["count"] == nil {
+		t.Errorf("of a backup the log says %v", last)
 	}
 	if strings.Contains(g.Log(), "access_token_created") {
 		t.Error("the audit log is in the default log too, from which it is excluded")
