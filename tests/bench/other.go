@@ -82,8 +82,8 @@ func others(_ context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 		}}
 	}
 	return []*leg{
-			bareLeg("bare", g, own), guardedLeg("own", g, own), at("trust", g.trust, foreign), at("introspect", g.introspect, opaqueToken),
-			at("internal", g.internal, own),
+			bareLeg("bare", g, own), guardedLeg("own", g, own), at("trust", g.trust, foreign),
+			at("introspect", g.introspect, opaqueToken), at("internal", g.internal, own),
 		}, []*row{
 			{Work: "trust, one token of another issuer, warm", leg: "trust", base: "bare", bars: []bar{cpuAtMost(1.05)}},
 			{Work: "introspect, one token, the answer remembered", leg: "introspect", base: "bare",
