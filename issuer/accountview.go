@@ -23,6 +23,11 @@ func (e *endpoints) fillAccount(ctx context.Context, v *visitor, page *pages.Acc
 	page.CanChangePassword, page.PasswordLength = u.Source == "", minPassword
 	page.AvailableScopes = e.inWords(e.scopesOfUser(u), nil)
 	page.TokenLifetimes = lifetimesUpTo(e.config.Lifetimes.PersonalAccessToken)
+	done, err := e.turnOf(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return e.db.View(ctx, func(r *store.Records) error {
 		apps, err := e.connectionsOf(r, u)
 		if err != nil {

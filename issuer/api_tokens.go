@@ -52,12 +52,23 @@ func newAPIToken(id, userID, clientID string, scopes []string, made, expires tim
 // listTokens answers GET /tokens: what other people's apps have in the person's name. Each authorization is there once,
 // by its newest access token or, where that has expired and it can be refreshed, by its own ID.
 func (e *endpoints) listTokens(r *http.Request, c *apiCaller, _ apiFields) (int, any, error) {
+	done, err := e.turnOf(r.Context(), c.user.ID)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer done()
 	var list []*apiToken
-	err := e.db.View(r.Context(), func(records *store.Records) error {
+	err = e.db.View(r.Context(), func(records *store.Records) error {
 		grants, err := grantsOf(records, c.user)
+		if err != nil {
+			return err
+		}
 		list = make([]*apiToken, 0, len(grants))
+		var client *store.Client // of the last one: they are listed by client
 		for _, g := range grants {
-			client, _, err := e.clientAndOwner(records, g.clientID())
+			if client == nil || client.ID != g.family.ClientID {
+				client, _, err = e.clientAndOwner(records, g.family.ClientID)
+			}
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}
@@ -67,17 +78,19 @@ func (e *endpoints) listTokens(r *http.Request, c *apiCaller, _ apiFields) (int,
 			if client.FirstParty {
 				continue
 			}
-			var t *apiToken
-			if g.token != nil {
-				t = apiTokenOf(g.token)
-			} else {
-				f := g.family
-				t = newAPIToken(f.ID, f.UserID, f.ClientID, f.Scopes, f.CreatedAt, f.ExpiresAt)
+			newest, err := newestToken(records, c.user, &g.family)
+			if err != nil {
+				return err
+			}
+			f := g.family
+			t := newAPIToken(f.ID, f.UserID, f.ClientID, f.Scopes, f.CreatedAt, f.ExpiresAt)
+			if newest != nil {
+				t = apiTokenOf(newest)
 			}
 			t.Client = apiClientOf(client)
 			list = append(list, t)
 		}
-		return err
+		return nil
 	})
 	return http.StatusOK, list, err
 }

@@ -17,46 +17,93 @@ type connection struct {
 	since  time.Time
 }
 
-// grantOfClient is one thing that a client has got in a person's name and that is in force: a family, or an access
-// token that belongs to none.
+// grantOfClient is one authorization of a client in a person's name that is in force.
 type grantOfClient struct {
-	family *store.Family
+	family store.Family
 	token  *store.Token // the newest access token; nil: it has expired
 }
 
-func (g *grantOfClient) clientID() string {
-	if g.family != nil {
-		return g.family.ClientID
-	}
-	return g.token.ClientID
+// maxGrants is how many authorizations of a person are looked at for a list, those that are over counted. It is far
+// more than people have; who has made more sees what came first, and disconnects clients all the same.
+const maxGrants = 2000
+
+// standing tells whether an authorization is in force.
+func standing(r *store.Records, u *store.User, f *store.Family) bool {
+	return f.RevokedAt.IsZero() && f.ExpiresAt.After(r.Now()) && u.Stands(f.CreatedAt)
 }
 
-// grantsOf lists what clients have got in a person's name, oldest first. Personal access tokens are no client's.
+// grantsOf lists what clients have got in a person's name. All that a client gets so belongs to a family: personal
+// access tokens are no client's.
 func grantsOf(r *store.Records, u *store.User) ([]grantOfClient, error) {
 	var list []grantOfClient
-	at := make(map[string]int) // by the family's ID
+	seen := 0
 	err := r.FamiliesOfUser(u.ID, func(f store.Family) error {
-		if f.RevokedAt.IsZero() && f.ExpiresAt.After(r.Now()) && u.Stands(f.CreatedAt) {
-			at[f.ID] = len(list)
-			list = append(list, grantOfClient{family: &f})
+		if seen++; seen > maxGrants {
+			return store.ErrStop
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = r.TokensOfUser(u.ID, "", func(t store.Token) error {
-		if t.Personal || !t.RevokedAt.IsZero() || !u.Stands(madeAt(&t)) {
-			return nil
-		}
-		if t.FamilyID == "" {
-			list = append(list, grantOfClient{token: &t})
-		} else if n, ok := at[t.FamilyID]; ok {
-			list[n].token = &t
+		if standing(r, u, &f) {
+			list = append(list, grantOfClient{family: f})
 		}
 		return nil
 	})
 	return list, err
+}
+
+// newestToken is the newest access token of an authorization that is good, nil when there is none.
+func newestToken(r *store.Records, u *store.User, f *store.Family) (newest *store.Token, err error) {
+	err = r.AccessTokens(f, func(t store.Token) error {
+		if !t.RevokedAt.IsZero() || !u.Stands(madeAt(&t)) {
+			return nil
+		}
+		newest = &t
+		return store.ErrStop
+	})
+	return newest, err
+}
+
+// grantOf finds what is in force by the ID of an access token, or of its family. It answers [ErrUnknownToken] when
+// there is none.
+func grantOf(r *store.Records, u *store.User, id string) (*grantOfClient, error) {
+	t, err := r.Token(id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		t = nil
+	case err != nil:
+		return nil, err
+	case t.UserID != u.ID || t.FamilyID == "" || !t.RevokedAt.IsZero() || !u.Stands(madeAt(t)):
+		return nil, ErrUnknownToken
+	default:
+		id = t.FamilyID
+	}
+	f, err := r.Family(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (f.UserID != u.ID || !standing(r, u, f)) {
+		return nil, ErrUnknownToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		t, err = newestToken(r, u, f)
+	}
+	return &grantOfClient{*f, t}, err
+}
+
+// hasGrant tells whether a client has an authorization in force in a person's name.
+func hasGrant(r *store.Records, u *store.User, clientID string) (found bool, err error) {
+	err = r.FamiliesOfClient(u.ID, clientID, func(f store.Family) error {
+		if !standing(r, u, &f) {
+			return nil
+		}
+		found = true
+		return store.ErrStop
+	})
+	return found, err
+}
+
+// turnOf waits for the person's turn with what clients have in its name: to list that, or to take it back, costs more
+// than most requests do, and one person is not to keep the storage busy. Who has the turn calls done.
+func (i *Issuer) turnOf(ctx context.Context, userID string) (done func(), err error) {
+	return i.turns.take(ctx, "connections "+userID, 1)
 }
 
 // madeAt is when a token was made, to the millisecond.
@@ -97,11 +144,7 @@ func (i *Issuer) connectionsOf(r *store.Records, u *store.User) ([]connection, e
 		return nil, err
 	}
 	for _, g := range grants {
-		if g.family != nil {
-			add(g.family.ClientID, g.family.Scopes, g.family.CreatedAt)
-		} else {
-			add(g.token.ClientID, g.token.Scopes, g.token.IssuedAt)
-		}
+		add(g.family.ClientID, g.family.Scopes, g.family.CreatedAt)
 	}
 	var list []connection
 	for id, c := range byClient {
@@ -144,75 +187,88 @@ func (i *Issuer) disconnect(ctx context.Context, u *store.User, clientID string)
 	if !isClientID(clientID) {
 		return ErrUnknownClient
 	}
-	err := i.db.Update(ctx, func(r *store.Records) error {
+	done, err := i.turnOf(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	var more bool
+	err = i.db.Update(ctx, func(r *store.Records) error {
 		_, err := r.Consent(u.ID, clientID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
+		if errors.Is(err, store.ErrNotFound) {
+			var found bool
+			if found, err = hasGrant(r, u, clientID); err == nil && !found {
+				return ErrUnknownClient
+			}
 		}
-		found := err == nil
-		grants, err := grantsOf(r, u)
 		if err != nil {
 			return err
 		}
-		for _, g := range grants {
-			if g.clientID() != clientID {
-				continue
-			}
-			found = true
-			if g.family == nil {
-				if err := r.RevokeToken(g.token.ID); err != nil {
-					return err
-				}
-			}
-		}
-		if !found {
-			return ErrUnknownClient
-		}
-		return r.Disconnect(u.ID, clientID)
+		more, err = r.Disconnect(u.ID, clientID)
+		return err
 	})
+	if err == nil && more {
+		err = i.disconnectRest(ctx, u.ID, clientID)
+	}
 	if err == nil {
 		i.tell(ctx, Event{Type: AuthorizationRevoked, ClientID: clientID, UserID: u.ID})
 	}
 	return err
 }
 
+// disconnectRest goes on where [store.Records.Disconnect] said that there is more, whatever becomes of the caller.
+func (i *Issuer) disconnectRest(ctx context.Context, userID, clientID string) error {
+	ctx = context.WithoutCancel(ctx)
+	for more := true; more; {
+		err := i.db.Update(ctx, func(r *store.Records) (err error) {
+			more, err = r.Disconnect(userID, clientID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // revokeGrant takes back one thing that a client has in a person's name, named by the ID of its access token or of its
 // family. With the last one the consent goes, so that the client has to ask again. It answers [ErrUnknownToken] when
 // there is none of that ID.
 func (i *Issuer) revokeGrant(ctx context.Context, u *store.User, id string) error {
+	done, err := i.turnOf(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var event Event
-	err := i.db.Update(ctx, func(r *store.Records) error {
-		grants, err := grantsOf(r, u)
+	var more bool
+	err = i.db.Update(ctx, func(r *store.Records) error {
+		more = false
+		g, err := grantOf(r, u, id)
 		if err != nil {
 			return err
 		}
-		n := slices.IndexFunc(grants, func(g grantOfClient) bool {
-			return g.family != nil && g.family.ID == id || g.token != nil && g.token.ID == id
-		})
-		if n < 0 {
-			return ErrUnknownToken
+		event = Event{
+			Type: RefreshTokenRevoked, ClientID: g.family.ClientID, UserID: u.ID, FamilyID: g.family.ID,
 		}
-		revoked := grants[n]
-		event = Event{Type: TokenRevoked, ClientID: revoked.clientID(), UserID: u.ID}
-		if revoked.token != nil {
-			event.TokenID = revoked.token.ID
-			if err := r.RevokeToken(revoked.token.ID); err != nil {
+		if g.token != nil {
+			event.TokenID = g.token.ID
+			if err := r.RevokeToken(g.token.ID); err != nil {
 				return err
 			}
 		}
-		if revoked.family != nil {
-			event.Type, event.FamilyID = RefreshTokenRevoked, revoked.family.ID
-			if err := r.RevokeFamily(revoked.family); err != nil {
-				return err
-			}
+		if err := r.RevokeFamily(&g.family); err != nil {
+			return err
 		}
-		for other, g := range grants {
-			if other != n && g.clientID() == revoked.clientID() {
-				return nil
-			}
+		if others, err := hasGrant(r, u, g.family.ClientID); err != nil || others {
+			return err
 		}
-		return r.Disconnect(u.ID, revoked.clientID())
+		more, err = r.Disconnect(u.ID, g.family.ClientID)
+		return err
 	})
+	if err == nil && more {
+		err = i.disconnectRest(ctx, u.ID, event.ClientID)
+	}
 	if err == nil {
 		i.tell(ctx, event)
 	}

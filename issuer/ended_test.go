@@ -54,7 +54,7 @@ func TestDisconnectedAppRedeemsNothing(t *testing.T) {
 	h, ann := newPeopledHouse(t)
 	code, device := h.code("app", ann, "read"), h.approvedDevice("app", ann)
 	h.pass(time.Second)
-	h.update(func(r *store.Records) error { return r.Disconnect(ann.ID, "app") })
+	h.update(func(r *store.Records) error { _, err := r.Disconnect(ann.ID, "app"); return err })
 	h.fault(h.askByCode("app", code), http.StatusBadRequest, "invalid_grant")
 	h.fault(h.ask("app", deviceCode.wire, "device_code", device), http.StatusBadRequest, "invalid_grant")
 	h.pass(time.Second)

@@ -41,25 +41,44 @@ func (r *Records) ConsentsOfUser(userID string, fn func(Consent) error) error {
 }
 
 // Disconnect takes back all that a client has in a person's name: the consent, and every family with its tokens. There
-// may be none.
-func (r *Records) Disconnect(userID, clientID string) error {
-	var families []Family
-	err := r.familiesOf(r.list(kindFamilyByUser, userID, clientID), func(f Family) error {
-		families = append(families, f)
+// may be none. more tells that there are too many families for one transaction: then it is called in others until there
+// are none left.
+func (r *Records) Disconnect(userID, clientID string) (more bool, err error) {
+	var ids []string
+	err = r.tx.Scan(r.list(kindFamilyByUser, userID, clientID), nil, func(key, _ []byte) error {
+		if more = len(ids) == maxEnded; more {
+			return ErrStop
+		}
+		ids = append(ids, lastPart(key))
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	for i := range families {
-		if err := r.RevokeFamily(&families[i]); err != nil {
-			return err
+	for _, id := range ids {
+		if err := r.endFamily(userID, clientID, id); err != nil {
+			return false, err
 		}
 	}
 	if err := r.put(r.key(kindDisconnected, userID, clientID), r.now, r.now.Add(rememberDisconnected)); err != nil {
-		return err
+		return false, err
 	}
-	return r.tx.Delete(r.key(kindConsent, userID, clientID))
+	return more, r.tx.Delete(r.key(kindConsent, userID, clientID))
+}
+
+// endFamily revokes a family by its place in the index, which goes in any case: the record may be over before it.
+func (r *Records) endFamily(userID, clientID, id string) error {
+	f, err := r.Family(id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if err := r.RevokeFamily(f); err != nil {
+			return err
+		}
+	}
+	return r.tx.Delete(r.key(kindFamilyByUser, userID, clientID, id))
 }
 
 // rememberDisconnected is longer than a code, or the code of a device, is good.

@@ -29,6 +29,15 @@ type Engine interface {
 	Close() error
 }
 
+type reserved struct{}
+
+// reserve marks what a node has to read to know what is revoked.
+func reserve(ctx context.Context) context.Context { return context.WithValue(ctx, reserved{}, true) }
+
+// Reserved tells whether a View must not wait until others have read: without it a node would answer nobody. An engine
+// that has a limited number of connections keeps one for such a View. There is one at a time for each [DB].
+func Reserved(ctx context.Context) bool { return ctx.Value(reserved{}) != nil }
+
 // Tx is one transaction. It is valid until the function that received it returns, and belongs to one goroutine.
 //
 // A key has at least one byte. An engine takes keys of 2,000 bytes, values of a megabyte, and transactions that write

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// maxAccess is how many access tokens a family lists. A client that takes more at a time has the rest in the index of
-// the person's tokens.
+// maxAccess is how many access tokens a family lists: the newest. Those before are good nonetheless, and end with the
+// family; but however often a client refreshes, what is read of its person does not grow.
 const maxAccess = 4
 
 // Gives says that the family gives an access token: call it before [Records.PutFamily] or [Records.Rotate], which write
-// the family, and [Records.PutToken] after them. The family lists the access tokens that are good, so that they are
-// found by their person without an entry each in an index.
+// the family, and [Records.PutToken] after them. The family lists the newest access tokens that are good, so that they
+// are found by their person without an entry each in an index.
 func (f *Family) Gives(t *Token, now time.Time) {
 	if t.ExpiresAt.After(f.AccessUntil) {
 		f.AccessUntil = t.ExpiresAt
@@ -23,10 +23,23 @@ func (f *Family) Gives(t *Token, now time.Time) {
 		_, expires := listedAccess(entry)
 		return !expires.After(now)
 	})
-	if t.UserID == f.UserID && len(f.access) < maxAccess {
-		f.access = append(f.access, t.ID+" "+strconv.FormatInt(t.ExpiresAt.Unix(), 10))
-		t.listed = true
+	f.access = append(f.access, t.ID+" "+strconv.FormatInt(t.ExpiresAt.Unix(), 10))
+	f.access = f.access[max(0, len(f.access)-maxAccess):]
+}
+
+// AccessTokens calls fn with the access tokens that the family lists, revoked ones included, the newest first: there
+// are few. [ErrStop] ends it.
+func (r *Records) AccessTokens(f *Family, fn func(Token) error) error {
+	for _, entry := range slices.Backward(f.access) {
+		id, _ := listedAccess(entry)
+		if err := r.ifKnown(id, fn); err != nil {
+			if errors.Is(err, ErrStop) {
+				return nil
+			}
+			return err
+		}
 	}
+	return nil
 }
 
 // listedAccess reads an entry of a family's list: the ID, and when the token is over.
@@ -58,7 +71,7 @@ func (r *Records) indexAccess(f *Family) error {
 	return nil
 }
 
-// TokensOfUser is [Records.Tokens] for one person.
+// TokensOfUser is [Records.Tokens] for one person. Of a family it has the newest tokens only.
 func (r *Records) TokensOfUser(userID, after string, fn func(Token) error) error {
 	var listed []string
 	err := r.FamiliesOfUser(userID, func(f Family) error {

@@ -148,15 +148,19 @@ func TestAccessTokensThatAFamilyLists(t *testing.T) {
 			return r.PutToken(token)
 		})
 	}
-	for i := range 7 { // more than a family lists
+	all := []string{"0"}
+	for i := range 7 {
 		id := fmt.Sprintf("f%d", i)
 		give(id, time.Minute+time.Duration(i)*time.Second)
-		want = append(want, id)
+		all = append(all, id)
+		if i >= 3 { // a family lists the newest four
+			want = append(want, id)
+		}
 	}
 	want = append(want, "m")
 	h.want("tokens of the person", h.tokensOfUser("u", ""), want...)
-	h.want("those after one", h.tokensOfUser("u", "f2"), want[4:]...)
-	h.want("those of the client", h.tokensOfClient("c", ""), want[:8]...)
+	h.want("those after one", h.tokensOfUser("u", "f4"), want[3:]...)
+	h.want("those of the client", h.tokensOfClient("c", ""), all...)
 
 	h.pass(time.Minute + 3*time.Second)
 	give("g", time.Minute) // takes the place of one that is over
@@ -164,4 +168,57 @@ func TestAccessTokensThatAFamilyLists(t *testing.T) {
 	h.update(func(r *store.Records) error { return r.RevokeFamily(f) })
 	h.want("those of a revoked family", h.tokensOfUser("u", ""), "0", "f4", "f5", "f6", "g", "m")
 	h.want("those of another person", h.tokensOfUser("v", ""))
+}
+
+// TestRefreshingOverAndOverIsInNoIndexOfThePerson is a client that takes as many access tokens as it can: what is read
+// to list what the person has given does not grow.
+func TestRefreshingOverAndOverIsInNoIndexOfThePerson(t *testing.T) {
+	h := newHouse(t)
+	f, refresh := h.named()
+	for range 50 {
+		h.pass(time.Second)
+		h.update(func(r *store.Records) (err error) {
+			if f, err = r.FamilyOfToken(refresh); err != nil {
+				return err
+			}
+			token := &store.Token{
+				ID: store.NewID(h.now), ClientID: "c", UserID: "u", FamilyID: f.ID, IssuedAt: h.now,
+				ExpiresAt: h.now.Add(time.Hour),
+			}
+			f.Gives(token, r.Now())
+			if refresh, _, err = r.Rotate(f, refresh, idle, grace); err != nil {
+				return err
+			}
+			return r.PutToken(token)
+		})
+	}
+	all := h.tokensOfClient("c", "")
+	if len(all) != 50 {
+		t.Fatalf("%d tokens", len(all))
+	}
+	h.want("the person's tokens", h.tokensOfUser("u", ""), all[46:]...)
+	newest := ids(h, func(r *store.Records, fn func(store.Token) error) error {
+		return r.AccessTokens(f, func(token store.Token) error { _ = fn(token); return store.ErrStop })
+	}, tokenID)
+	h.want("the newest one", newest, all[49])
+	listed := func() (n int) {
+		for _, key := range h.keys() {
+			if strings.Contains(key, "/token-user/") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := listed(); n != 0 {
+		t.Errorf("%d places in the index of the person's tokens", n)
+	}
+	h.update(func(r *store.Records) error { return r.RevokeFamily(f) })
+	if n := listed(); n > 4 {
+		t.Errorf("%d places in the index of the person's tokens after the family has ended", n)
+	}
+	for _, id := range all {
+		if !h.db.Revocations().Revoked(store.TokenRef{TokenID: id, FamilyID: f.ID}) {
+			t.Errorf("%s has outlived its family", id)
+		}
+	}
 }

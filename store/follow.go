@@ -44,6 +44,7 @@ func (db *DB) Behind(now time.Time) time.Duration {
 
 // follow applies what other nodes revoke, until ctx is done.
 func (db *DB) follow(ctx context.Context) {
+	ctx = reserve(ctx)
 	f := follower{seen: make(map[string]time.Time), last: db.opened.Round(0)}
 	ticker := time.NewTicker(followInterval)
 	defer ticker.Stop()

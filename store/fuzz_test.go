@@ -124,7 +124,7 @@ func usePeople(t *testing.T, db *store.DB) {
 			_, _, err = r.Rotate(f, "x", idle, grace)
 			return err
 		},
-		func(r *store.Records) error { return r.Disconnect("x", "c") },
+		func(r *store.Records) error { _, err := r.Disconnect("x", "c"); return err },
 		func(r *store.Records) error { _, _, err := r.DeviceByUserCode("x"); return err },
 		func(r *store.Records) error { _, err := r.TakeRequest("x"); return err },
 		func(r *store.Records) error { _, err := r.Code("x"); return err },

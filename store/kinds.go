@@ -148,6 +148,8 @@ func (r *Records) restoreFamily(id string, kept *keptFamily) error {
 			if err := r.tx.Put(r.key(kindFamilyByUser, f.UserID, f.ClientID, f.ID), nil, ttl); err != nil {
 				return err
 			}
+		} else if err := r.indexAccess(f); err != nil {
+			return err
 		}
 		return r.putAs(kindFamily, id, f.ID, kept, until)
 	})

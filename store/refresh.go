@@ -131,6 +131,9 @@ const (
 	Reused                        // it was used before: its family is revoked
 )
 
+// maxEnded is how many families one transaction ends, so that it is quick and never too large.
+const maxEnded = 250
+
 // maxFamilies is how many families a client may have in one person's name, and some more: the oldest make room now and
 // then, for to count them costs more than all else.
 const maxFamilies = 100
@@ -197,7 +200,9 @@ func (r *Records) crowdOut(f *Family) error {
 	}
 	var others []Family
 	err = r.familiesOf(prefix, func(f Family) error {
-		others = append(others, f)
+		if others = append(others, f); len(others) == maxFamilies+maxEnded {
+			return ErrStop // the next time there are fewer
+		}
 		return nil
 	})
 	if err != nil {
@@ -225,6 +230,11 @@ func (r *Records) Family(id string) (*Family, error) {
 // FamiliesOfUser calls fn with each family of a person that is not revoked, by client. [ErrStop] ends it.
 func (r *Records) FamiliesOfUser(userID string, fn func(Family) error) error {
 	return r.familiesOf(r.list(kindFamilyByUser, userID), fn)
+}
+
+// FamiliesOfClient is [Records.FamiliesOfUser] for what one client has, the oldest first.
+func (r *Records) FamiliesOfClient(userID, clientID string, fn func(Family) error) error {
+	return r.familiesOf(r.list(kindFamilyByUser, userID, clientID), fn)
 }
 
 func (r *Records) familiesOf(prefix []byte, fn func(Family) error) error {

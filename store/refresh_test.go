@@ -183,7 +183,7 @@ func TestFamilyWithoutRefreshToken(t *testing.T) {
 	f := &store.Family{ID: "f", ClientID: "c", UserID: "u", AccessUntil: over, ExpiresAt: over}
 	h.update(func(r *store.Records) error { return r.PutFamily(f, "", idle) })
 	h.want("families", h.families("u"), "f")
-	h.update(func(r *store.Records) error { return r.Disconnect("u", "c") })
+	h.update(func(r *store.Records) error { _, err := r.Disconnect("u", "c"); return err })
 	if !h.familyRevoked("f") {
 		t.Error("the family is not revoked")
 	}
@@ -200,7 +200,7 @@ func TestDisconnectEndsWhatAClientHasOfAPerson(t *testing.T) {
 			return r.PutConsent(&store.Consent{UserID: pair[0], ClientID: pair[1], Scopes: []string{"read"}})
 		})
 	}
-	h.update(func(r *store.Records) error { return r.Disconnect("u", "c") })
+	h.update(func(r *store.Records) error { _, err := r.Disconnect("u", "c"); return err })
 	for id, token := range tokens {
 		_, _, err := h.rotate(token)
 		if gone := id == "u-c"; gone != (err != nil) || gone != h.familyRevoked(id) {
@@ -213,7 +213,7 @@ func TestDisconnectEndsWhatAClientHasOfAPerson(t *testing.T) {
 		_, err = r.Consent("u", "other")
 		return err
 	})
-	h.update(func(r *store.Records) error { return r.Disconnect("u", "c") }) // there may be nothing
+	h.update(func(r *store.Records) error { _, err := r.Disconnect("u", "c"); return err }) // there may be nothing
 }
 
 // TestFamiliesAreBounded is a client that asks for a person's authorization again and again.
@@ -230,6 +230,45 @@ func TestFamiliesAreBounded(t *testing.T) {
 	}
 	if !h.familyRevoked("f080") || h.familyRevoked("f100") {
 		t.Error("the oldest have not made room")
+	}
+}
+
+// TestClientWithMoreFamiliesThanATransactionTakes is disconnected all the same.
+func TestClientWithMoreFamiliesThanATransactionTakes(t *testing.T) {
+	h := newHouse(t)
+	const many = 600
+	h.update(func(r *store.Records) error {
+		for i := range many {
+			f := &store.Family{
+				ID: fmt.Sprintf("f%03dx", i), ClientID: "c", UserID: "u", ExpiresAt: h.now.Add(365 * 24 * time.Hour),
+			}
+			until := idle
+			if i < 300 {
+				until = time.Minute // it will be over, its place in the index not yet
+			}
+			if err := r.PutFamily(f, store.NewSecret(store.RefreshToken), until); err != nil {
+				return err
+			}
+		}
+		return r.PutConsent(&store.Consent{UserID: "u", ClientID: "c"})
+	})
+	h.pass(2 * time.Minute)
+	rounds := 0
+	for more := true; more; rounds++ {
+		before := h.db.Revocations().Len()
+		h.update(func(r *store.Records) (err error) {
+			more, err = r.Disconnect("u", "c")
+			return err
+		})
+		if n := h.db.Revocations().Len() - before; n > 250 || rounds > many {
+			t.Fatalf("round %d ends %d families", rounds, n)
+		}
+	}
+	h.want("families", h.families("u"))
+	for i := 300; i < many; i++ {
+		if id := fmt.Sprintf("f%03dx", i); !h.familyRevoked(id) {
+			t.Errorf("%s is not revoked", id)
+		}
 	}
 }
 

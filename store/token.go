@@ -26,8 +26,6 @@ type Token struct {
 	Name       string    `json:"name,omitempty"` // what its owner calls it
 	Hash       string    `json:"hash,omitempty"` // HashSecret
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
-
-	listed bool // by its family, see [Family.Gives]
 }
 
 // Token returns the record of the token with that ID, revoked ones included, or [ErrNotFound].
@@ -42,7 +40,8 @@ func (r *Records) Token(id string) (*Token, error) {
 	return &t, nil
 }
 
-// PutToken records a token until it expires.
+// PutToken records a token until it expires. Its person finds it by its family, see [Family.Gives], or where it has
+// none by an index.
 func (r *Records) PutToken(t *Token) error {
 	if !usable(t.ID) {
 		return errBadID
@@ -54,7 +53,7 @@ func (r *Records) PutToken(t *Token) error {
 	if err != nil {
 		return err
 	}
-	if t.UserID != "" && !t.listed {
+	if t.UserID != "" && t.FamilyID == "" {
 		if err := r.tx.Put(r.key(kindTokenByUser, t.UserID, t.ID), nil, ttl); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ import (
 // Options say which database to use, and how.
 type Options struct {
 	// URL is the connection string, as a URL or as keywords and values; see [pgxpool.ParseConfig]. It may name
-	// pool_max_conns.
+	// pool_max_conns; one connection is opened beyond these.
 	URL string
 	// Timeout bounds one transaction, its retries and the wait for a connection included. Default: 10 seconds.
 	Timeout time.Duration
@@ -30,6 +30,7 @@ type Options struct {
 // Engine keeps an issuer's records in a PostgreSQL database.
 type Engine struct {
 	pool    *pgxpool.Pool
+	sight   *pgxpool.Pool // one connection for what is [store.Reserved], which others may not use up
 	timeout time.Duration
 	logger  *zap.Logger
 
@@ -66,9 +67,16 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	e := &Engine{pool: pool, timeout: o.Timeout, logger: o.Logger, retrying: make(chan struct{}, 1)}
-	if err := e.migrate(ctx); err != nil {
+	one := config.Copy()
+	one.MaxConns, one.MinConns, one.MinIdleConns = 1, 0, 0
+	sight, err := pgxpool.NewWithConfig(ctx, one)
+	if err != nil {
 		pool.Close()
+		return nil, unavailable(err)
+	}
+	e := &Engine{pool: pool, sight: sight, timeout: o.Timeout, logger: o.Logger, retrying: make(chan struct{}, 1)}
+	if err := e.migrate(ctx); err != nil {
+		e.closePools()
 		return nil, err
 	}
 	headroom()
@@ -118,8 +126,13 @@ func (e *Engine) Close() error {
 	if again {
 		return store.ErrClosed
 	}
-	e.pool.Close()
+	e.closePools()
 	return nil
+}
+
+func (e *Engine) closePools() {
+	e.pool.Close()
+	e.sight.Close()
 }
 
 // View runs fn on one snapshot. It may take as long as an update, or until the deadline of ctx where that is later.
@@ -138,7 +151,11 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	conn, err := e.pool.Acquire(ctx)
+	pool := e.pool
+	if store.Reserved(ctx) {
+		pool = e.sight
+	}
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return unavailable(err)
 	}
