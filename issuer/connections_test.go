@@ -142,7 +142,10 @@ func TestPersonTakesTurns(t *testing.T) {
 	waiting := func() int {
 		h.issuer.turns.mu.Lock()
 		defer h.issuer.turns.mu.Unlock()
-		return h.issuer.turns.lines["connections "+u.ID].people
+		if l := h.issuer.turns.lines["connections "+u.ID]; l != nil {
+			return l.people
+		}
+		return 0
 	}
 	for end := time.Now().Add(10 * time.Second); waiting() <= maxLine; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
