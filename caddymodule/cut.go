@@ -58,7 +58,7 @@ func (a *Auth) passWatched(
 			w.Header().Set("Connection", "close")
 		}
 		return a.refuse(w, refusedToken(why))
-	case cw.refused, byConnection:
+	case cw.refused, byConnection && !cw.hijacked: // of a hijacked connection nothing looks complete, nor incomplete
 		panic(http.ErrAbortHandler) // or what the client got would look complete
 	}
 	return err
@@ -81,8 +81,9 @@ type cutWriter struct {
 	ctx   context.Context // of the request; nil: not in use
 	watch verify.Watch
 
-	begun   bool // the header has been sent
-	refused bool // something was written after the cut
+	begun    bool // the header has been sent
+	refused  bool // something was written after the cut
+	hijacked bool // the connection has been
 }
 
 // cutBody sees to it that who reads the request's body does not wait for the caller after the cut, nor gets more of it:
@@ -158,7 +159,7 @@ func (w *cutWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.begun = true
+		w.begun, w.hijacked = true, true
 		context.AfterFunc(w.ctx, func() {
 			if w.watch.Cut() != nil {
 				_ = conn.Close() // whoever uses it sees the error

@@ -66,8 +66,8 @@ func (v *events) emit(e *issuer.Event, from origin) {
 	}
 	data := make(map[string]any, eventDataSize)
 	data["issuer"] = e.Issuer
-	for name, value := range details(e, from) {
-		data[name] = value
+	for field, value := range details(e, from) {
+		data[field] = value
 	}
 	if e.Count > 0 {
 		data["count"] = e.Count

@@ -2,9 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/oauth2-passport/caddy-passport/store"
 )
 
 // pingTimeout is how long a storage has to answer at most to be healthy.
@@ -36,7 +39,7 @@ type keysHealth struct {
 	KeyID     string `json:"kid,omitempty"` // of the key that signs
 	Algorithm string `json:"algorithm,omitempty"`
 	Since     int64  `json:"since,omitempty"` // seconds since 1970; absent of a key from the config
-	Error     string `json:"error,omitempty"` // why the keys are not those that are stored
+	Error     string `json:"error,omitempty"` // why they could not be brought up to date
 }
 
 type revocationHealth struct {
@@ -97,7 +100,8 @@ func (i *instance) health(ctx context.Context) issuerHealth {
 			h.Keys.Since = since.Unix()
 		}
 	}
-	if err := r.ring.Fault(); err != nil {
+	// A storage that did not answer is told of beside, and may do so again long before the keys are looked at.
+	if err := r.ring.Fault(); err != nil && !errors.Is(err, store.ErrUnavailable) {
 		h.Keys.OK, h.Keys.Error = false, err.Error()
 	}
 	lag := i.config.RevocationLag

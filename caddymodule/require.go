@@ -217,23 +217,44 @@ func (g *gate) meets(r *http.Request, open *running, id *verify.Identity) *refus
 		}
 	}
 	for place, required := range g.require {
+		var paths, methods []string
 		if required.path {
-			for _, path := range otherPaths(r.URL) {
-				s.readAs(r.Method, path)
-				if refused := required.met(s, place); refused != nil {
-					return refused
-				}
-			}
+			paths = otherPaths(r.URL)
 		}
 		if required.method {
-			for _, method := range otherMethods(r) {
-				if r.Method == http.MethodHead && method == http.MethodGet {
-					continue // what is allowed to HEAD need not be to GET
-				}
-				s.readAs(method, r.URL.Path)
-				if refused := required.met(s, place); refused != nil {
-					return refused
-				}
+			methods = otherMethods(r)
+		}
+		if len(paths)+len(methods) == 0 {
+			continue
+		}
+		if refused := required.metInEach(s, place, r, methods, paths); refused != nil {
+			return refused
+		}
+	}
+	return nil
+}
+
+// maxReadings is how many readings of a request are looked at. Callers may send any number; none that means well does.
+const maxReadings = 100
+
+var errTooManyReadings = errors.New("there are too many ways to read the path and the method")
+
+// metInEach evaluates the requirement for each method with each path, but for those that were sent.
+func (r *requirement) metInEach(s *evaluation, place int, sent *http.Request, methods, paths []string) *refusal {
+	if (1+len(methods))*(1+len(paths)) > maxReadings {
+		return unmet(place, errTooManyReadings)
+	}
+	for i, method := range append([]string{sent.Method}, methods...) {
+		if sent.Method == http.MethodHead && method == http.MethodGet {
+			continue // what is allowed to HEAD need not be to GET
+		}
+		for j, path := range append([]string{sent.URL.Path}, paths...) {
+			if i == 0 && j == 0 {
+				continue
+			}
+			s.readAs(method, path)
+			if refused := r.met(s, place); refused != nil {
+				return refused
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -278,5 +279,37 @@ func BenchmarkRequire(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestRequireSeesAnotherPathByAnotherMethod: upstreams read both in other ways than they were sent.
+func TestRequireSeesAnotherPathByAnotherMethod(t *testing.T) {
+	h := newHouse(t, `
+		passport_auth {
+			require `+"`"+`request.method != "DELETE" || !request.path.startsWith("/r/admin/")`+"`"+`
+		}
+		reverse_proxy {$UPSTREAM}`)
+	token := h.token("read")
+	many := make([]string, 0, 130) // with room for the token
+	for i := range 60 {
+		many = append(many, "X-Http-Method-Override", "M"+strconv.Itoa(i))
+	}
+	for _, test := range []struct {
+		target string
+		header []string
+		want   int
+	}{
+		{"/r/admin/1", nil, http.StatusOK},
+		{"/r//admin/1", nil, http.StatusOK},
+		{"/r/orders/1", []string{"X-Http-Method-Override", "DELETE"}, http.StatusOK},
+		{"/r/admin/1", []string{"X-Http-Method-Override", "DELETE"}, http.StatusForbidden},
+		{"/r//admin/1", []string{"X-Http-Method-Override", "DELETE"}, http.StatusForbidden},
+		{"/r/x/..;/admin/1", []string{"X-Http-Method-Override", "DELETE"}, http.StatusForbidden},
+		{"/r//admin/1?_method=DELETE", nil, http.StatusForbidden},
+		{"/r//orders/1", many, http.StatusForbidden},
+	} {
+		if resp := h.get(test.target, append(test.header, "Authorization", bearer(token))...); resp.status != test.want {
+			t.Errorf("%s %q: %d, want %d", test.target, test.header, resp.status, test.want)
+		}
 	}
 }

@@ -23,7 +23,7 @@ func (e *endpoints) fillAccount(ctx context.Context, v *visitor, page *pages.Acc
 	page.CanChangePassword, page.PasswordLength = u.Source == "", minPassword
 	page.AvailableScopes = e.inWords(e.scopesOfUser(u), nil)
 	page.TokenLifetimes = lifetimesUpTo(e.config.Lifetimes.PersonalAccessToken)
-	done, err := e.turnOf(ctx, u.ID)
+	done, err := e.turnOf(ctx, turnToSee, u.ID)
 	if err != nil {
 		return err
 	}

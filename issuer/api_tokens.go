@@ -52,7 +52,7 @@ func newAPIToken(id, userID, clientID string, scopes []string, made, expires tim
 // listTokens answers GET /tokens: what other people's apps have in the person's name. Each authorization is there once,
 // by its newest access token or, where that has expired and it can be refreshed, by its own ID.
 func (e *endpoints) listTokens(r *http.Request, c *apiCaller, _ apiFields) (int, any, error) {
-	done, err := e.turnOf(r.Context(), c.user.ID)
+	done, err := e.turnOf(r.Context(), turnToList, c.user.ID)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -100,10 +100,18 @@ func hasGrant(r *store.Records, u *store.User, clientID string) (found bool, err
 	return found, err
 }
 
+// What a person takes turns with. A client that lists over and over keeps nobody from the account page, nor from taking
+// back what it has.
+const (
+	turnToSee        = "account "
+	turnToList       = "connections "
+	turnToDisconnect = "disconnect "
+)
+
 // turnOf waits for the person's turn with what clients have in its name: to list that, or to take it back, costs more
 // than most requests do, and one person is not to keep the storage busy. Who has the turn calls done.
-func (i *Issuer) turnOf(ctx context.Context, userID string) (done func(), err error) {
-	return i.turns.take(ctx, "connections "+userID, 1)
+func (i *Issuer) turnOf(ctx context.Context, what, userID string) (done func(), err error) {
+	return i.turns.take(ctx, what+userID, 1)
 }
 
 // madeAt is when a token was made, to the millisecond.
@@ -187,7 +195,7 @@ func (i *Issuer) disconnect(ctx context.Context, u *store.User, clientID string)
 	if !isClientID(clientID) {
 		return ErrUnknownClient
 	}
-	done, err := i.turnOf(ctx, u.ID)
+	done, err := i.turnOf(ctx, turnToDisconnect, u.ID)
 	if err != nil {
 		return err
 	}
@@ -235,7 +243,7 @@ func (i *Issuer) disconnectRest(ctx context.Context, userID, clientID string) er
 // family. With the last one the consent goes, so that the client has to ask again. It answers [ErrUnknownToken] when
 // there is none of that ID.
 func (i *Issuer) revokeGrant(ctx context.Context, u *store.User, id string) error {
-	done, err := i.turnOf(ctx, u.ID)
+	done, err := i.turnOf(ctx, turnToDisconnect, u.ID)
 	if err != nil {
 		return err
 	}

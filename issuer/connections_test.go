@@ -118,7 +118,8 @@ func TestDisconnectingAnAppWithVeryManyAuthorizations(t *testing.T) {
 	})
 }
 
-// TestPersonTakesTurns: who asks for long lists in many tabs waits for himself, and nobody else does.
+// TestPersonTakesTurns: who asks for long lists in many tabs, or lets an app do so, waits for that line, and nobody else
+// does.
 func TestPersonTakesTurns(t *testing.T) {
 	patiently(t)
 	h := signInHouse(t)
@@ -126,48 +127,50 @@ func TestPersonTakesTurns(t *testing.T) {
 	other, _ := h.member("dave")
 	b.connect("app", "read")
 	other.connect("app", "read")
-	done, err := h.issuer.turnOf(t.Context(), u.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for range maxLine {
-		go func() {
-			if leave, err := h.issuer.turnOf(ctx, u.ID); err == nil {
-				leave()
-			}
-		}()
-	}
-	waiting := func() int {
+	people := func(line string) int {
 		h.issuer.turns.mu.Lock()
 		defer h.issuer.turns.mu.Unlock()
-		if l := h.issuer.turns.lines["connections "+u.ID]; l != nil {
+		if l := h.issuer.turns.lines[line+u.ID]; l != nil {
 			return l.people
 		}
 		return 0
 	}
-	for end := time.Now().Add(10 * time.Second); waiting() <= maxLine; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the line is not full")
+	until := func(line string, n int) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); people(line) != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d are in the line %q", people(line), line)
+			}
 		}
 	}
-	b.get(account).has(t, http.StatusTooManyRequests)
-	b.call("GET", "/tokens", "").answers(t, http.StatusTooManyRequests)
-	b.call("DELETE", "/tokens/x", "").answers(t, http.StatusTooManyRequests)
-	other.get(account).has(t, http.StatusOK, "See your orders")
-	cancel()
-	done()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		h.issuer.turns.mu.Lock()
-		left := len(h.issuer.turns.lines)
-		h.issuer.turns.mu.Unlock()
-		if left == 0 {
-			break
+	for _, line := range []string{turnToSee, turnToList, turnToDisconnect} {
+		done, err := h.issuer.turnOf(t.Context(), line, u.ID)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Now().After(end) {
-			t.Fatal("the line does not end")
+		ctx, cancel := context.WithCancel(t.Context())
+		for range maxLine {
+			go func() {
+				if leave, err := h.issuer.turnOf(ctx, line, u.ID); err == nil {
+					leave()
+				}
+			}()
 		}
+		until(line, 1+maxLine)
+		answer := func(of string, usually int) int {
+			if of == line {
+				return http.StatusTooManyRequests
+			}
+			return usually
+		}
+		b.get(account).has(t, answer(turnToSee, http.StatusOK))
+		if got := b.call("GET", "/tokens", "").StatusCode; got != answer(turnToList, http.StatusOK) {
+			t.Errorf("in the line %q: a list of tokens: %d", line, got)
+		}
+		b.call("DELETE", "/tokens/x", "").answers(t, answer(turnToDisconnect, http.StatusNotFound))
+		other.get(account).has(t, http.StatusOK, "See your orders")
+		cancel()
+		done()
+		until(line, 0)
 	}
-	b.acts("disconnected", "disconnect", "client_id", "app").has(t, http.StatusOK, "No app has access")
 }

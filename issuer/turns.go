@@ -6,7 +6,7 @@ import (
 )
 
 // turns lets guesses at one thing happen one after the other, so that who sends many at once cannot have them all
-// looked at before the first one counts.
+// looked at before the first one counts; and what is dear of one person, so that it is dear to nobody else.
 type turns struct {
 	mu    sync.Mutex
 	lines map[string]*line // where somebody is

@@ -25,6 +25,41 @@ func (s *restoring) carry(ctx context.Context) error {
 			return err
 		}
 	}
+	return s.carryDisconnected(ctx)
+}
+
+// carryDisconnected brings over what people have taken back lately, or codes from before would be good again.
+func (s *restoring) carryDisconnected(ctx context.Context) error {
+	var keys [][]byte
+	var values [][]byte
+	err := s.db.engine.Update(ctx, func(tx Tx) error {
+		r := s.db.records(tx)
+		keys, values = nil, nil
+		return tx.Scan(r.list(kindDisconnected), nil, func(key, value []byte) error {
+			keys = append(keys, bytes.Clone(key[len(r.prefix):]))
+			values = append(values, bytes.Clone(value))
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for len(keys) > 0 {
+		n := min(len(keys), maxRestoreRecords)
+		err := s.update(ctx, func(r *Records) error {
+			for i := range n {
+				key := append(bytes.Clone(r.prefix), keys[i]...)
+				if err := r.tx.Put(key, values[i], rememberDisconnected); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		keys, values = keys[n:], values[n:]
+	}
 	return nil
 }
 

@@ -18,6 +18,8 @@ type epoch struct {
 	// While a backup is restored nothing else is written. A restore that says nothing until then is over.
 	Restore string    `json:"restore,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
+
+	By string `json:"by,omitempty"` // the restore that has put it in force
 }
 
 const kindEpoch = "epoch"
@@ -71,7 +73,11 @@ func (db *DB) inForce(r *Records) error {
 		return errRestoring
 	}
 	r.prefix = db.prefix(e.Number) // what this node knows of it may change meanwhile
-	return nil
+	if e.Restore == "" {
+		return nil
+	}
+	// A restore that stands still before its last commit must not come after this.
+	return (&Records{tx: r.tx}).put(db.epochKey(), epoch{Number: e.Number}, time.Time{})
 }
 
 // records in memory of the epoch that is in force.
@@ -80,12 +86,14 @@ type current struct {
 	prefix []byte
 }
 
-// enter takes note of the epoch that is in force, and learns what is revoked in it. What was revoked before stays so.
+// enter takes note of the epoch that is in force, once it has learned what is revoked in it. What was revoked before
+// stays so.
 func (db *DB) enter(ctx context.Context, number int) error {
-	db.current.Store(&current{number, db.prefix(number)})
+	in := &current{number, db.prefix(number)}
 	var revoked []Revocation
-	err := db.View(ctx, func(r *Records) error {
+	err := db.engine.View(ctx, func(tx Tx) error {
 		revoked = revoked[:0]
+		r := &Records{tx: tx, prefix: in.prefix, now: db.now().UTC()}
 		return r.Revocations(func(v Revocation) error {
 			revoked = append(revoked, v)
 			return nil
@@ -95,5 +103,6 @@ func (db *DB) enter(ctx context.Context, number int) error {
 		return fmt.Errorf("loading revocations: %w", err)
 	}
 	db.revocations.apply(revoked)
+	db.current.Store(in)
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // gone tells that a client or a person was deleted, for when a backup brings it back: what it had been given until then
-// stays ended.
+// stays ended. A key that was retired at once is not brought back at all.
 type gone struct {
 	Kind string    `json:"kind"`
 	ID   string    `json:"id"`
@@ -16,18 +16,27 @@ type gone struct {
 // rememberGone is longer than anything that is given out is good, by default.
 const rememberGone = 400 * 24 * time.Hour
 
-func (r *Records) putGone(kind, id string) error {
-	return r.put(r.key(kindGone, kind+":"+id), gone{kind, id, r.now}, r.now.Add(rememberGone))
+// until is how long it is remembered; zero: for good. Whoever has a key that leaked makes tokens with it at any time.
+func (g *gone) until() time.Time {
+	if g.Kind == kindKey {
+		return time.Time{}
+	}
+	return g.At.Add(rememberGone)
 }
 
-// restoreGone keeps the record, and ends what the client or the person had that the backup has brought back.
+func (r *Records) putGone(kind, id string) error {
+	g := &gone{kind, id, r.now}
+	return r.put(r.key(kindGone, kind+":"+id), g, g.until())
+}
+
+// restoreGone keeps the record, and ends what the client or the person had, or removes the key, that the backup has
+// brought back.
 func (r *Records) restoreGone(key string, g *gone) error {
 	if key != g.Kind+":"+g.ID {
 		return errBadID
 	}
-	until := g.At.Add(rememberGone)
-	return r.unlessOver(until, func() error {
-		if err := r.put(r.key(kindGone, key), g, until); err != nil {
+	return r.unlessOver(g.until(), func() error {
+		if err := r.put(r.key(kindGone, key), g, g.until()); err != nil {
 			return err
 		}
 		switch g.Kind {

@@ -13,7 +13,7 @@ import (
 // ErrRestoring says that another restore is running.
 var ErrRestoring = errors.New("another backup is being restored")
 
-// restoreLease is how long a restore that has died keeps others from writing.
+// restoreLease is how long a restore that has died keeps others from writing, and by how much clocks may differ longer.
 const restoreLease = 30 * time.Second
 
 // Bounds of a transaction that writes records of a backup; a record has up to five keys.
@@ -40,9 +40,9 @@ func (e *OtherIssuerError) Error() string {
 }
 
 // Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new
-// reader each time: it is checked to its end before anything is written. It answers an [OtherIssuerError] for a backup
-// of another issuer. Until Restore returns, updates are answered
-// with [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second.
+// reader each time: it is checked to its end before anything is written. Until Restore returns, updates are answered
+// with [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second. A
+// backup of another issuer is answered with an [OtherIssuerError].
 //
 // Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens
 // may live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no
@@ -66,7 +66,11 @@ func (db *DB) Restore(
 	}
 	s.options = options
 	if err := s.restore(ctx, checked, backup); err != nil {
-		return checked, errors.Join(err, s.giveUp())
+		inForce, fault := s.giveUp()
+		if inForce { // only the answer was lost
+			return checked, fault
+		}
+		return checked, errors.Join(err, fault)
 	}
 	return checked, nil
 }
@@ -130,7 +134,7 @@ func (db *DB) beginRestore(ctx context.Context) (*restoring, error) {
 		if err != nil {
 			return err
 		}
-		if db.shared && e.Restore != "" && e.Until.After(db.now()) {
+		if db.shared && e.Restore != "" && e.Until.Add(maxSkew).After(db.now()) {
 			return ErrRestoring
 		}
 		s.next = e.Number + 1
@@ -171,13 +175,22 @@ func (s *restoring) update(ctx context.Context, fn func(r *Records) error) error
 }
 
 func (s *restoring) restore(ctx context.Context, info BackupInfo, backup func() (io.ReadCloser, error)) error {
-	renew := func() error { return s.update(ctx, func(*Records) error { return nil }) }
-	if err := s.db.drop(ctx, s.db.prefix(s.next), renew); err != nil { // what a restore that died has left
-		return err
+	// What a restore that died has left, and what was there before the last one.
+	for _, number := range []int{s.next, s.next - 2} {
+		if number < 0 {
+			continue
+		}
+		if err := s.db.drop(ctx, s.db.prefix(number), s.update); err != nil {
+			return err
+		}
 	}
-	if _, err := s.db.readThrough(ctx, backup, func(k *kind, id string, value []byte) error {
+	read, err := s.db.readThrough(ctx, backup, func(k *kind, id string, value []byte) error {
 		return s.add(ctx, k, id, value)
-	}); err != nil {
+	})
+	if err == nil && read != info {
+		err = errors.New("the backup was replaced while it was read")
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.flush(ctx); err != nil {
@@ -227,21 +240,27 @@ func (s *restoring) putInForce(ctx context.Context) error {
 		if err := r.revoke(Revocation{Kind: KeysChanged}); err != nil { // other nodes load the keys anew
 			return err
 		}
-		return s.putEpoch(r.tx, epoch{Number: s.next})
+		return s.putEpoch(r.tx, epoch{Number: s.next, By: s.id})
 	})
 	if err != nil {
 		return err
 	}
-	err = s.db.enter(ctx, s.next)
-	s.db.restoring.Store(false)
-	if err != nil {
-		return fmt.Errorf("the backup is restored, but this node has to be started anew: %w", err)
+	return s.begin(context.WithoutCancel(ctx)) // it is done; whoever asked may be gone
+}
+
+// begin is what comes once the next epoch is in force.
+func (s *restoring) begin(ctx context.Context) error {
+	if err := s.db.enter(ctx, s.next); err != nil {
+		return err
 	}
+	s.db.restoring.Store(false)
 	if s.db.shared {
 		pause(ctx, settleTime)
 	}
 	// Nobody reads what was there before. Where this fails the next restore does it.
-	_ = s.db.drop(ctx, s.db.prefix(s.next-1), nil)
+	_ = s.db.drop(ctx, s.db.prefix(s.next-1), func(ctx context.Context, fn func(r *Records) error) error {
+		return s.db.engine.Update(ctx, func(tx Tx) error { return fn(&Records{tx: tx}) })
+	})
 	return nil
 }
 
@@ -255,55 +274,56 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// giveUp lets others write again. Where nobody tells whether what was restored is in force after all, its answer lost,
-// a node that is alone writes nothing until it knows.
-func (s *restoring) giveUp() error {
+// giveUp lets others write again, and tells whether what was restored is in force after all, its answer lost. Where
+// nobody knows, a node that is alone writes nothing until it does.
+func (s *restoring) giveUp() (inForce bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), restoreLease)
 	defer cancel()
-	err := s.clear(ctx)
+	inForce, err = s.clear(ctx)
 	if !errors.Is(err, ErrUnavailable) || s.db.shared {
 		s.db.restoring.Store(false)
-		return err
+		return inForce, err
 	}
 	s.db.done.Go(func() {
 		for ctx := s.db.background; ctx.Err() == nil; pause(ctx, time.Second) {
-			if !errors.Is(s.clear(ctx), ErrUnavailable) {
+			if _, err := s.clear(ctx); !errors.Is(err, ErrUnavailable) {
 				s.db.restoring.Store(false)
 				return
 			}
 		}
 	})
-	return err
+	return inForce, err
 }
 
-// clear removes what has been written for nothing. It is left alone where it is in force after all, or where another
-// restore writes there.
-func (s *restoring) clear(ctx context.Context) error {
+// clear removes what has been written for nothing, and then gives the lease back. What is in force after all is left
+// alone, and where the lease is another's, so is what that one writes.
+func (s *restoring) clear(ctx context.Context) (inForce bool, err error) {
 	var in epoch
-	ours := false
-	err := s.db.engine.Update(ctx, func(tx Tx) (err error) {
-		if in, err = s.db.readEpoch(tx); err != nil {
-			return err
-		}
-		if ours = in.Restore == s.id; !ours {
-			return nil
-		}
-		return s.putEpoch(tx, epoch{Number: s.next - 1})
+	err = s.db.engine.Update(ctx, func(tx Tx) (err error) {
+		in, err = s.db.readEpoch(tx)
+		return err
 	})
 	switch {
 	case err != nil:
-		return err
-	case ours:
-		return s.db.drop(ctx, s.db.prefix(s.next), nil)
-	case in.Number == s.next:
-		return s.db.enter(ctx, s.next)
+		return false, err
+	case in.By == s.id:
+		return true, s.begin(ctx)
+	case in.Restore != s.id:
+		return false, nil
 	}
-	return nil
+	if err = s.db.drop(ctx, s.db.prefix(s.next), s.update); err == nil {
+		err = s.update(ctx, func(r *Records) error { return s.putEpoch(r.tx, epoch{Number: s.next - 1}) })
+	}
+	if errors.Is(err, ErrRestoring) {
+		err = nil // the lease is over; the next restore removes it
+	}
+	return false, err
 }
 
-// drop deletes all records under prefix, but for the one that says which epoch is in force. Nobody writes any there.
-// between (nil: nothing) is called between its transactions.
-func (db *DB) drop(ctx context.Context, prefix []byte, between func() error) error {
+// drop deletes all records under prefix by that kind of update, but for the one that says which epoch is in force.
+func (db *DB) drop(
+	ctx context.Context, prefix []byte, update func(ctx context.Context, fn func(r *Records) error) error,
+) error {
 	spare := string(db.epochKey())
 	var from []byte // an engine steps slowly over what was deleted a moment ago: once is enough
 	for {
@@ -324,11 +344,7 @@ func (db *DB) drop(ctx context.Context, prefix []byte, between func() error) err
 			return err
 		}
 		from = keys[len(keys)-1]
-		err = db.engine.Update(ctx, func(tx Tx) error { return (&Records{tx: tx}).deleteAll(keys) })
-		if err == nil && between != nil {
-			err = between()
-		}
-		if err != nil {
+		if err := update(ctx, func(r *Records) error { return r.deleteAll(keys) }); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,8 @@ func clientsOf(t *testing.T, e store.Engine) (n int) {
 type lostAnswer struct {
 	*storetest.Engine
 	shared bool
-	down   atomic.Int32 // so many updates fail after it
+	after  int32        // so many updates fail after it
+	down   atomic.Int32 // of which so many are left
 }
 
 // epochTx tells whether a transaction puts an epoch in force.
@@ -67,7 +68,7 @@ func (e *lostAnswer) Update(ctx context.Context, fn func(store.Tx) error) error 
 	lost := false
 	err := e.Engine.Update(ctx, func(tx store.Tx) error { return fn(epochTx{tx, &lost}) })
 	if err == nil && lost {
-		e.down.Store(1)
+		e.down.Store(e.after)
 		return store.ErrUnavailable // it is committed
 	}
 	return err
@@ -79,10 +80,16 @@ func TestRestoreWhoseLastAnswerIsLostIsInForce(t *testing.T) {
 	h := newHouse(t)
 	h.furnish()
 	data := h.backup()
-	for _, shared := range []bool{false, true} {
+	for _, of := range []struct {
+		shared bool
+		down   int32
+	}{{false, 0}, {true, 0}, {false, 1}, {true, 1}} {
+		shared, down := of.shared, of.down
 		mem := new(storetest.Engine)
-		db := openAs(t, &lostAnswer{Engine: mem, shared: shared}, 0)
-		if _, err := db.Restore(t.Context(), from(data), store.RestoreOptions{}); !errors.Is(err, store.ErrUnavailable) {
+		db := openAs(t, &lostAnswer{Engine: mem, shared: shared, after: down}, 0)
+		// Where the storage is not there when it is asked what has become of it, it is not known either.
+		_, err := db.Restore(t.Context(), from(data), store.RestoreOptions{})
+		if down > 0 && !errors.Is(err, store.ErrUnavailable) || down == 0 && err != nil {
 			t.Errorf("restore: %v", err)
 		}
 		if n := clientsOf(t, mem); n != 2 {
@@ -279,7 +286,7 @@ func TestRestoreBringsNoLeakedKeyBack(t *testing.T) {
 	h.update(func(r *store.Records) error {
 		return errors.Join(r.DeleteKey("leaked"), r.PutKey(&store.Key{ID: "new", State: store.KeyCurrent}))
 	})
-	h.pass(30 * 24 * time.Hour)
+	h.pass(1000 * 24 * time.Hour)
 	h.restore(data)
 	h.view(func(r *store.Records) error {
 		keys, err := r.Keys()
@@ -325,4 +332,25 @@ func TestRevokedWhileTheMachineWasSuspended(t *testing.T) {
 	jump.Store(600)
 	suspended.cut.Store(false)
 	seen("meanwhile")
+}
+
+// TestRestoreForgetsNoDisconnect, or a code from before could be redeemed.
+func TestRestoreForgetsNoDisconnect(t *testing.T) {
+	h := newHouse(t)
+	data := h.backup()
+	h.update(func(r *store.Records) error {
+		return r.PutCode("code", &store.Code{ID: "x", ClientID: "c", UserID: "u", ExpiresAt: h.now.Add(10 * time.Minute)})
+	})
+	h.pass(time.Second)
+	h.update(func(r *store.Records) error { _, err := r.Disconnect("u", "c"); return err })
+	h.pass(time.Second)
+	h.restore(data)
+	h.view(func(r *store.Records) error {
+		c, err := r.Code("code")
+		at, err2 := r.Disconnected("u", "c")
+		if err == nil && c.UsedAt.IsZero() && c.ExpiresAt.After(h.now) && at.IsZero() {
+			t.Error("the code stands, and nobody knows that the person has disconnected the client")
+		}
+		return err2
+	})
 }

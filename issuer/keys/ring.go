@@ -139,7 +139,7 @@ func (r *Ring) Since() time.Time {
 	return s.shelf.current.ActivatedAt
 }
 
-// Fault is why the keys in memory are not those that are stored, as far as [Ring.Run] knows; nil when they are.
+// Fault is why [Ring.Run] could not bring the keys up to date the last time; nil when it could.
 func (r *Ring) Fault() error {
 	if fault := r.fault.Load(); fault != nil {
 		return *fault

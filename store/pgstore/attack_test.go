@@ -167,16 +167,25 @@ func TestStandbyIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := pgtest.URL(strings.TrimPrefix(database.Path, "/"), primary.Standby())
-	alone := strings.Replace(both, "target_session_attrs=read-write", "", 1) // as an operator may write it
-	if alone == both {
-		t.Fatalf("%s says which servers are good", both)
+	name, standby := strings.TrimPrefix(database.Path, "/"), primary.Standby()
+	both := pgtest.URL(name, standby)
+	const wanted = "target_session_attrs=read-write"
+	for _, asked := range []string{"", "target_session_attrs=any", "target_session_attrs=prefer-standby"} {
+		alone := strings.Replace(both, wanted, asked, 1) // as an operator may write it
+		if alone == both {
+			t.Fatalf("%s does not say which servers are good", both)
+		}
+		e, err := Open(t.Context(), Options{URL: alone, Timeout: 2 * time.Second})
+		if err == nil {
+			e.Close()
+		}
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "read only") {
+			t.Errorf("%q: got %v", asked, err)
+		}
 	}
-	e, err := Open(t.Context(), Options{URL: alone, Timeout: 2 * time.Second})
-	if err == nil {
-		e.Close()
+	e, err := Open(t.Context(), Options{URL: strings.Replace(pgtest.URL(name, standby, primary), wanted, "", 1)})
+	if err != nil {
+		t.Fatalf("with its primary: %v", err)
 	}
-	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "read only") {
-		t.Errorf("got %v", err)
-	}
+	e.Close()
 }

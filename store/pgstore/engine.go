@@ -60,9 +60,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = o.Timeout
 	}
-	if config.ConnConfig.ValidateConnect == nil { // a standby knows of what is revoked when it likes
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	// A standby knows of what is revoked when it likes, whatever target_session_attrs says.
+	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, unavailable(err)

@@ -175,7 +175,8 @@ func (e *Engine) retry(ctx context.Context, batch []*update) (n int, err error) 
 }
 
 // isOfOne tells whether an error may be about one update of many, whose transaction the database has rolled back: not
-// one that says that it is short of something, is shut down or broken.
+// one that says that it is short of something, is shut down or broken, that nothing can be written there, or that the
+// commit may have come through (CockroachDB's 40003).
 func isOfOne(err error) bool {
 	if errors.Is(err, store.ErrTooLarge) {
 		return true
@@ -185,7 +186,7 @@ func isOfOne(err error) bool {
 		return false
 	}
 	switch pg.Code[:2] {
-	case "08", "25", "40", "53", "57", "58", "XX", "0A":
+	case "08", "0A", "25", "40", "53", "57", "58", "XX":
 		return false
 	}
 	return true
