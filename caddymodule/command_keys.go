@@ -43,7 +43,7 @@ func keysRotateCommand() *cobra.Command {
 }
 
 func keysRetireCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "retire KID",
 		Short: "Removes a key at once, as when it has leaked: every token that it signed is refused",
 		Args:  cobra.ExactArgs(1),
@@ -51,6 +51,10 @@ func keysRetireCommand() *cobra.Command {
 			return keysCall(cmd, http.MethodDelete, nil, "keys", args[0])
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w: a KID that begins with a hyphen is written last, behind two: keys retire -- KID", err)
+	})
+	return cmd
 }
 
 // keysCall does something with the keys and shows what they are afterwards.

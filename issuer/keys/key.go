@@ -43,6 +43,15 @@ type Key struct {
 
 // Generate makes a new key. Its ID is its thumbprint (RFC 7638, SHA-256, base64url).
 func Generate(alg Algorithm) (*Key, error) {
+	for {
+		k, err := generate(alg)
+		if err != nil || k.id[0] != '-' { // a command would take it for a flag
+			return k, err
+		}
+	}
+}
+
+func generate(alg Algorithm) (*Key, error) {
 	switch alg {
 	case ES256, ES384:
 		priv, err := ecdsa.GenerateKey(alg.curve(), rand.Reader)

@@ -431,3 +431,13 @@ func TestSignJWTAllocatesLittle(t *testing.T) {
 		t.Errorf("%v allocations, the standard library makes %v", got, floor)
 	}
 }
+
+// TestGeneratedKeysAreNoFlags: a command that is given the ID of one takes it for that.
+func TestGeneratedKeysAreNoFlags(t *testing.T) {
+	for range 600 {
+		k, err := keys.Generate(keys.EdDSA)
+		if err != nil || strings.HasPrefix(k.ID(), "-") {
+			t.Fatalf("%v %v", k, err)
+		}
+	}
+}
