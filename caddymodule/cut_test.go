@@ -16,6 +16,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // endings are the ways in which a token ends while a request runs.
@@ -259,6 +263,59 @@ func TestCutsWebSocket(t *testing.T) {
 				t.Errorf("the caller's side is open: %v", err)
 			}
 		})
+}
+
+// noteReturn is a handler that tells how the one after it has ended.
+type noteReturn struct{}
+
+var returned = make(chan error, 1)
+
+var errPanicked = errors.New("it panicked")
+
+func (noteReturn) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.note_return", New: func() caddy.Module { return noteReturn{} }}
+}
+
+func (noteReturn) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	err := errPanicked
+	defer func() { returned <- err }()
+	err = next.ServeHTTP(w, r)
+	return err
+}
+
+func init() {
+	caddy.RegisterModule(noteReturn{})
+	httpcaddyfile.RegisterHandlerDirective("note_return",
+		func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+			h.Next()
+			return noteReturn{}, nil
+		})
+}
+
+// TestHandlersAroundACutWebSocketComeToTheirEnd, with what they write to logs and measure: its connection, which is
+// nobody's response any more, need not be aborted.
+func TestHandlersAroundACutWebSocketComeToTheirEnd(t *testing.T) {
+	h := newHouse(t, `
+		route {
+			note_return
+			passport_auth
+			reverse_proxy {$UPSTREAM}
+		}`)
+	token := h.token("read")
+	_, r, gone := webSocket(t, h, token)
+	h.revoke(token)
+	over(t, gone)
+	select {
+	case err := <-returned:
+		if errors.Is(err, errPanicked) {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the request outlives its token")
+	}
+	if _, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the caller's side is open: %v", err)
+	}
 }
 
 // TestCutsWebSocketWhoseCallerReadsNothing has a proxy that waits for its caller, and so does not see its context end.

@@ -3,7 +3,6 @@ package issuer
 import (
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -24,7 +23,10 @@ type apiToken struct {
 }
 
 func apiTokenOf(t *store.Token) *apiToken {
-	out := newAPIToken(t.ID, t.UserID, t.ClientID, t.Scopes, t.IssuedAt, t.ExpiresAt)
+	out := &apiToken{
+		ID: t.ID, UserID: t.UserID, ClientID: t.ClientID, Scopes: apiScopes(t.Scopes), CreatedAt: apiTime(t.IssuedAt),
+		UpdatedAt: apiTime(t.IssuedAt), ExpiresAt: apiTime(t.ExpiresAt),
+	}
 	if t.Personal {
 		out.Name = &t.Name
 		out.Client = &apiClient{
@@ -39,14 +41,24 @@ func apiTokenOf(t *store.Token) *apiToken {
 	return out
 }
 
-func newAPIToken(id, userID, clientID string, scopes []string, made, expires time.Time) *apiToken {
+// apiGrantOf tells of an authorization by its newest access token (nil: it has none that is good).
+func apiGrantOf(f *store.Family, newest *store.Token, c *store.Client) *apiToken {
+	if newest == nil {
+		newest = &store.Token{
+			ID: f.ID, UserID: f.UserID, ClientID: f.ClientID, Scopes: f.Scopes, IssuedAt: f.CreatedAt, ExpiresAt: f.ExpiresAt,
+		}
+	}
+	out := apiTokenOf(newest)
+	out.Client = apiClientOf(c)
+	return out
+}
+
+// apiScopes is never null: Laravel's front ends iterate over it.
+func apiScopes(scopes []string) []string {
 	if scopes == nil {
-		scopes = []string{}
+		return []string{}
 	}
-	return &apiToken{
-		ID: id, UserID: userID, ClientID: clientID, Scopes: scopes, CreatedAt: apiTime(made), UpdatedAt: apiTime(made),
-		ExpiresAt: apiTime(expires),
-	}
+	return scopes
 }
 
 // listTokens answers GET /tokens: what other people's apps have in the person's name. Each authorization is there once,
@@ -65,9 +77,9 @@ func (e *endpoints) listTokens(r *http.Request, c *apiCaller, _ apiFields) (int,
 		}
 		list = make([]*apiToken, 0, len(grants))
 		var client *store.Client // of the last one: they are listed by client
-		for _, g := range grants {
-			if client == nil || client.ID != g.family.ClientID {
-				client, _, err = e.clientAndOwner(records, g.family.ClientID)
+		for _, f := range grants {
+			if client == nil || client.ID != f.ClientID {
+				client, _, err = e.clientAndOwner(records, f.ClientID)
 			}
 			if errors.Is(err, store.ErrNotFound) {
 				continue
@@ -78,17 +90,11 @@ func (e *endpoints) listTokens(r *http.Request, c *apiCaller, _ apiFields) (int,
 			if client.FirstParty {
 				continue
 			}
-			newest, err := newestToken(records, c.user, &g.family)
+			newest, err := newestToken(records, c.user, &f)
 			if err != nil {
 				return err
 			}
-			f := g.family
-			t := newAPIToken(f.ID, f.UserID, f.ClientID, f.Scopes, f.CreatedAt, f.ExpiresAt)
-			if newest != nil {
-				t = apiTokenOf(newest)
-			}
-			t.Client = apiClientOf(client)
-			list = append(list, t)
+			list = append(list, apiGrantOf(&f, newest, client))
 		}
 		return nil
 	})

@@ -17,12 +17,6 @@ type connection struct {
 	since  time.Time
 }
 
-// grantOfClient is one authorization of a client in a person's name that is in force.
-type grantOfClient struct {
-	family store.Family
-	token  *store.Token // the newest access token; nil: it has expired
-}
-
 // maxGrants is how many authorizations of a person are looked at for a list, those that are over counted. It is far
 // more than people have; who has made more sees what came first, and disconnects clients all the same.
 const maxGrants = 2000
@@ -32,17 +26,17 @@ func standing(r *store.Records, u *store.User, f *store.Family) bool {
 	return f.RevokedAt.IsZero() && f.ExpiresAt.After(r.Now()) && u.Stands(f.CreatedAt)
 }
 
-// grantsOf lists what clients have got in a person's name. All that a client gets so belongs to a family: personal
-// access tokens are no client's.
-func grantsOf(r *store.Records, u *store.User) ([]grantOfClient, error) {
-	var list []grantOfClient
+// grantsOf lists the authorizations of clients in a person's name that are in force. All that a client gets so belongs
+// to a family: personal access tokens are no client's.
+func grantsOf(r *store.Records, u *store.User) ([]store.Family, error) {
+	var list []store.Family
 	seen := 0
 	err := r.FamiliesOfUser(u.ID, func(f store.Family) error {
 		if seen++; seen > maxGrants {
 			return store.ErrStop
 		}
 		if standing(r, u, &f) {
-			list = append(list, grantOfClient{family: f})
+			list = append(list, f)
 		}
 		return nil
 	})
@@ -61,31 +55,31 @@ func newestToken(r *store.Records, u *store.User, f *store.Family) (newest *stor
 	return newest, err
 }
 
-// grantOf finds what is in force by the ID of an access token, or of its family. It answers [ErrUnknownToken] when
-// there is none.
-func grantOf(r *store.Records, u *store.User, id string) (*grantOfClient, error) {
-	t, err := r.Token(id)
+// grantOf finds an authorization that is in force by the ID of one of its access tokens, or by its own. t is that token
+// or the newest, nil when none is good. It answers [ErrUnknownToken] when there is none.
+func grantOf(r *store.Records, u *store.User, id string) (f *store.Family, t *store.Token, err error) {
+	t, err = r.Token(id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		t = nil
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case t.UserID != u.ID || t.FamilyID == "" || !t.RevokedAt.IsZero() || !u.Stands(madeAt(t)):
-		return nil, ErrUnknownToken
+		return nil, nil, ErrUnknownToken
 	default:
 		id = t.FamilyID
 	}
-	f, err := r.Family(id)
+	f, err = r.Family(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && (f.UserID != u.ID || !standing(r, u, f)) {
-		return nil, ErrUnknownToken
+		return nil, nil, ErrUnknownToken
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if t == nil {
 		t, err = newestToken(r, u, f)
 	}
-	return &grantOfClient{*f, t}, err
+	return f, t, err
 }
 
 // hasGrant tells whether a client has an authorization in force in a person's name.
@@ -151,8 +145,8 @@ func (i *Issuer) connectionsOf(r *store.Records, u *store.User) ([]connection, e
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range grants {
-		add(g.family.ClientID, g.family.Scopes, g.family.CreatedAt)
+	for _, f := range grants {
+		add(f.ClientID, f.Scopes, f.CreatedAt)
 	}
 	var list []connection
 	for id, c := range byClient {
@@ -215,13 +209,14 @@ func (i *Issuer) disconnect(ctx context.Context, u *store.User, clientID string)
 		more, err = r.Disconnect(u.ID, clientID)
 		return err
 	})
-	if err == nil && more {
-		err = i.disconnectRest(ctx, u.ID, clientID)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		i.tell(ctx, Event{Type: AuthorizationRevoked, ClientID: clientID, UserID: u.ID})
+	i.tell(ctx, Event{Type: AuthorizationRevoked, ClientID: clientID, UserID: u.ID})
+	if more {
+		return i.disconnectRest(ctx, u.ID, clientID)
 	}
-	return err
+	return nil
 }
 
 // disconnectRest goes on where [store.Records.Disconnect] said that there is more, whatever becomes of the caller.
@@ -252,35 +247,34 @@ func (i *Issuer) revokeGrant(ctx context.Context, u *store.User, id string) erro
 	var more bool
 	err = i.db.Update(ctx, func(r *store.Records) error {
 		more = false
-		g, err := grantOf(r, u, id)
+		f, t, err := grantOf(r, u, id)
 		if err != nil {
 			return err
 		}
-		event = Event{
-			Type: RefreshTokenRevoked, ClientID: g.family.ClientID, UserID: u.ID, FamilyID: g.family.ID,
-		}
-		if g.token != nil {
-			event.TokenID = g.token.ID
-			if err := r.RevokeToken(g.token.ID); err != nil {
+		event = Event{Type: RefreshTokenRevoked, ClientID: f.ClientID, UserID: u.ID, FamilyID: f.ID}
+		if t != nil {
+			event.TokenID = t.ID
+			if err := r.RevokeToken(t.ID); err != nil {
 				return err
 			}
 		}
-		if err := r.RevokeFamily(&g.family); err != nil {
+		if err := r.RevokeFamily(f); err != nil {
 			return err
 		}
-		if others, err := hasGrant(r, u, g.family.ClientID); err != nil || others {
+		if others, err := hasGrant(r, u, f.ClientID); err != nil || others {
 			return err
 		}
-		more, err = r.Disconnect(u.ID, g.family.ClientID)
+		more, err = r.Disconnect(u.ID, f.ClientID)
 		return err
 	})
-	if err == nil && more {
-		err = i.disconnectRest(ctx, u.ID, event.ClientID)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		i.tell(ctx, event)
+	i.tell(ctx, event)
+	if more {
+		return i.disconnectRest(ctx, u.ID, event.ClientID)
 	}
-	return err
+	return nil
 }
 
 // errNoSession says that a person has no session of that ID.

@@ -461,6 +461,16 @@ func TestDeadRestoreLetsOthersWriteAgain(t *testing.T) {
 	if err := put(); err != nil {
 		t.Errorf("an update when it is over: %v", err)
 	}
+	err = h.engine.View(t.Context(), func(tx store.Tx) error {
+		value, err := tx.Get([]byte("default/epoch"))
+		if strings.Contains(string(value), "restore") { // a last commit of it that is late would meet nothing
+			t.Errorf("the epoch is %s", value)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	if _, err = db.Restore(t.Context(), from(newHouse(t).backup()), store.RestoreOptions{}); err != nil {
 		t.Errorf("another restore when it is over: %v", err)
 	}

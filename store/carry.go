@@ -30,26 +30,28 @@ func (s *restoring) carry(ctx context.Context) error {
 
 // carryDisconnected brings over what people have taken back lately, or codes from before would be good again.
 func (s *restoring) carryDisconnected(ctx context.Context) error {
-	var keys [][]byte
-	var values [][]byte
-	err := s.db.engine.Update(ctx, func(tx Tx) error {
-		r := s.db.records(tx)
-		keys, values = nil, nil
-		return tx.Scan(r.list(kindDisconnected), nil, func(key, value []byte) error {
-			keys = append(keys, bytes.Clone(key[len(r.prefix):]))
-			values = append(values, bytes.Clone(value))
-			return nil
+	type pair struct{ key, value []byte }
+	var from []byte
+	for {
+		var page []pair
+		err := s.db.engine.Update(ctx, func(tx Tx) error { // as in pages
+			r := s.db.records(tx)
+			page = page[:0]
+			return tx.Scan(r.list(kindDisconnected), from, func(key, value []byte) error {
+				page = append(page, pair{bytes.Clone(key), bytes.Clone(value)})
+				if len(page) == maxRestoreRecords {
+					return ErrStop
+				}
+				return nil
+			})
 		})
-	})
-	if err != nil {
-		return err
-	}
-	for len(keys) > 0 {
-		n := min(len(keys), maxRestoreRecords)
-		err := s.update(ctx, func(r *Records) error {
-			for i := range n {
-				key := append(bytes.Clone(r.prefix), keys[i]...)
-				if err := r.tx.Put(key, values[i], rememberDisconnected); err != nil {
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		err = s.update(ctx, func(r *Records) error {
+			for _, p := range page {
+				_, name, _ := bytes.Cut(p.key, []byte("/")) // without the prefix, which is another epoch's
+				if err := r.tx.Put(append(bytes.Clone(r.prefix), name...), p.value, rememberDisconnected); err != nil {
 					return err
 				}
 			}
@@ -58,9 +60,8 @@ func (s *restoring) carryDisconnected(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		keys, values = keys[n:], values[n:]
+		from = append(page[len(page)-1].key, 0)
 	}
-	return nil
 }
 
 // putOthers writes the records of a page that are not there as they are: after most backups nearly all are.

@@ -35,7 +35,7 @@ type reserved struct{}
 func reserve(ctx context.Context) context.Context { return context.WithValue(ctx, reserved{}, true) }
 
 // Reserved tells whether a View must not wait until others have read: without it a node would answer nobody. An engine
-// that has a limited number of connections keeps one for such a View. There is one at a time for each [DB].
+// that has a limited number of connections keeps one for such a View: each [DB] has no more than one at a time.
 func Reserved(ctx context.Context) bool { return ctx.Value(reserved{}) != nil }
 
 // Tx is one transaction. It is valid until the function that received it returns, and belongs to one goroutine.

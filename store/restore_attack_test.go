@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -353,4 +354,203 @@ func TestRestoreForgetsNoDisconnect(t *testing.T) {
 		}
 		return err2
 	})
+}
+
+// clearing is a shared engine whose restore fails at its end, and which calls something once the restore has been given
+// up.
+type clearing struct {
+	*storetest.Engine
+	failed, released bool
+	other            func()
+}
+
+func (*clearing) Shared() bool { return true }
+
+func (e *clearing) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if other := e.other; e.released && other != nil {
+		e.other = nil
+		other()
+	}
+	released := false
+	err := e.Engine.Update(ctx, func(tx store.Tx) error {
+		if err := fn(epochTx{tx, &released}); err != nil || !released || e.failed {
+			return err
+		}
+		e.failed = true
+		return errors.New("the caller has gone")
+	})
+	e.released = e.released || err == nil && released
+	return err
+}
+
+// TestRestoreThatFailsLeavesTheNextAlone: another node restores as soon as it may.
+func TestRestoreThatFailsLeavesTheNextAlone(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	data := h.backup()
+	mem := new(storetest.Engine)
+	engine := &clearing{Engine: mem}
+	one, two := openAs(t, engine, 0), openAs(t, shared{mem}, 0)
+	other := func() {
+		if _, err := two.Restore(t.Context(), from(data), store.RestoreOptions{}); err != nil {
+			t.Errorf("the other restore: %v", err)
+		}
+	}
+	engine.other = other
+	if _, err := one.Restore(t.Context(), from(data), store.RestoreOptions{}); err == nil {
+		t.Error("a restore that failed was answered with success")
+	}
+	if engine.other != nil { // nothing was to be done once it was given up
+		other()
+	}
+	if n := clientsOf(t, mem); n != 2 {
+		t.Errorf("%d clients", n)
+	}
+}
+
+// deafOnce is a shared engine that fails once, when the restored revocations are read.
+type deafOnce struct {
+	*storetest.Engine
+	restored, failed atomic.Bool
+}
+
+func (*deafOnce) Shared() bool { return true }
+
+func (e *deafOnce) View(ctx context.Context, fn func(store.Tx) error) error {
+	if e.restored.Load() && !e.failed.Swap(true) {
+		return store.ErrUnavailable
+	}
+	return e.Engine.View(ctx, func(tx store.Tx) error { return fn(readTx{tx, e}) })
+}
+
+type readTx struct {
+	store.Tx
+	e *deafOnce
+}
+
+func (t readTx) Get(key []byte) ([]byte, error) {
+	value, err := t.Tx.Get(key)
+	if string(key) == "default/epoch" && strings.HasPrefix(string(value), `{"epoch":1`) {
+		t.e.restored.Store(true)
+	}
+	return value, err
+}
+
+// TestNodeKnowsWhatIsRevokedInABackup, and goes on asking where the storage does not answer.
+func TestNodeKnowsWhatIsRevokedInABackup(t *testing.T) {
+	h := newHouse(t)
+	h.putToken("t", "c", "")
+	h.update(func(r *store.Records) error { return r.RevokeToken("t") })
+	data := h.backup()
+	mem := new(storetest.Engine)
+	engine := &deafOnce{Engine: mem}
+	const later = 10 * time.Minute // so that it is not among what was revoked lately
+	one, two := openAs(t, shared{mem}, later), openAs(t, engine, later)
+	if _, err := one.Restore(t.Context(), from(data), store.RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !isRevoked(two, "t"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the node takes a revoked token")
+		}
+	}
+	if !engine.failed.Load() {
+		t.Error("the storage has always answered")
+	}
+}
+
+// goneCaller is a shared engine whose caller is gone as soon as a restored epoch is in force.
+type goneCaller struct {
+	*storetest.Engine
+	inForce bool
+	cancel  func()
+}
+
+func (*goneCaller) Shared() bool { return true }
+
+func (e *goneCaller) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return e.Engine.Update(ctx, func(tx store.Tx) error { return fn(epochTx{tx, &e.inForce}) })
+}
+
+// View fails for who is gone, as those of real engines do.
+func (e *goneCaller) View(ctx context.Context, fn func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := e.Engine.View(ctx, fn)
+	if e.inForce {
+		e.cancel()
+	}
+	return err
+}
+
+// TestRestoreLeavesNothingOfWhatWasThere, keys and hashes of passwords least of all, also where it ended before its time.
+func TestRestoreLeavesNothingOfWhatWasThere(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	data := h.backup()
+	mem := new(storetest.Engine)
+	ctx, cancel := context.WithCancel(t.Context())
+	engine := &goneCaller{Engine: mem, cancel: cancel}
+	restore := func(ctx context.Context, e store.Engine) {
+		t.Helper()
+		db, err := store.Open(t.Context(), e, "default", func() time.Time { return start })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Restore(ctx, from(data), store.RestoreOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	left := func(prefix string) (n int) {
+		err := mem.View(t.Context(), func(tx store.Tx) error {
+			return tx.Scan([]byte(prefix), nil, func(key, _ []byte) error {
+				if string(key) != "default/epoch" {
+					n++
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	restore(ctx, engine)
+	if n := left("default/"); n > 0 {
+		t.Errorf("%d records of before are there", n)
+	}
+	// What a process left that was killed before it could remove it.
+	err := mem.Update(t.Context(), func(tx store.Tx) error { return tx.Put([]byte("default/key/old"), []byte("{}"), 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore(t.Context(), mem)
+	if n := left("default/") + left("default!1/"); n > 0 {
+		t.Errorf("after another restore %d records of before are there", n)
+	}
+}
+
+// TestBackupReplacedWhileItIsRead: what is restored is what has been checked.
+func TestBackupReplacedWhileItIsRead(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	data := h.backup()
+	h.putClient(store.Client{ID: "another"})
+	other := h.backup()
+	before := h.contents()
+	reads := 0
+	_, err := h.db.Restore(t.Context(), func() (io.ReadCloser, error) {
+		if reads++; reads == 1 {
+			return from(data)()
+		}
+		return from(other)()
+	}, store.RestoreOptions{})
+	if err == nil || !strings.Contains(err.Error(), "replaced") {
+		t.Errorf("got %v", err)
+	}
+	if after := h.contents(); !maps.Equal(before, after) {
+		t.Errorf("there is now %q", after)
+	}
 }

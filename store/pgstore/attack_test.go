@@ -18,21 +18,6 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
 )
 
-// records opens the records of the usual issuer on a node of its own.
-func records(t *testing.T, url string) *store.DB {
-	t.Helper()
-	e := open(t, url)
-	db, err := store.Open(t.Context(), e, "default", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		db.Close()
-		_ = e.Close()
-	})
-	return db
-}
-
 // fill puts other records between those of the issuer, so that they are not all on one page of the index, of which the
 // database locks whole pages.
 func fill(t *testing.T, url string) {

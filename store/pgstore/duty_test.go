@@ -15,18 +15,7 @@ func TestOneOfManyNodesTakesADuty(t *testing.T) {
 	url := pgtest.Start(t).Database()
 	var nodes []*store.DB
 	for range 8 {
-		e := open(t, url)
-		db, err := store.Open(t.Context(), e, "default", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			db.Close()
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		nodes = append(nodes, db)
+		nodes = append(nodes, records(t, url))
 	}
 	for _, duty := range []string{"purge", "another"} {
 		var taken atomic.Int64

@@ -31,6 +31,30 @@ func open(t testing.TB, url string) engine {
 	return engine{e, url}
 }
 
+// node opens the records of the usual issuer on a node of its own.
+func node(t *testing.T, url string) (engine, *store.DB) {
+	t.Helper()
+	e := open(t, url)
+	db, err := store.Open(t.Context(), e, "default", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		db.Close()
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e, db
+}
+
+// records is [node] for who does not need the engine.
+func records(t *testing.T, url string) *store.DB {
+	t.Helper()
+	_, db := node(t, url)
+	return db
+}
+
 func TestEngine(t *testing.T) {
 	server := pgtest.Start(t)
 	storetest.Run(t, func(t *testing.T) store.Engine { return open(t, server.Database()) })
@@ -85,16 +109,7 @@ func (f slowFile) Write(p []byte) (int, error) {
 }
 
 func TestBackupTakesItsTime(t *testing.T) {
-	e, err := Open(t.Context(), Options{URL: pgtest.Start(t).Database()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	db, err := store.Open(t.Context(), e, "default", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	e, db := node(t, pgtest.Start(t).Database())
 	e.timeout = 300 * time.Millisecond
 	file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
 	if err != nil {

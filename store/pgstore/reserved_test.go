@@ -12,28 +12,14 @@ import (
 // somebody's.
 func TestReadersWhoTakeAllConnectionsDoNotHideRevocations(t *testing.T) {
 	url := pgtest.Start(t).Database()
-	var engines []engine
-	var nodes []*store.DB
-	for range 2 {
-		e := open(t, url)
-		db, err := store.Open(t.Context(), e, "default", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			db.Close()
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		engines, nodes = append(engines, e), append(nodes, db)
-	}
-	all := int(engines[0].pool.Config().MaxConns)
+	e, one := node(t, url)
+	two := records(t, url)
+	all := int(e.pool.Config().MaxConns)
 	reading, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	for range all {
 		go func() {
-			_ = nodes[0].View(t.Context(), func(r *store.Records) error {
+			_ = one.View(t.Context(), func(r *store.Records) error {
 				_, _ = r.Client("c")
 				reading <- struct{}{}
 				<-release
@@ -44,7 +30,7 @@ func TestReadersWhoTakeAllConnectionsDoNotHideRevocations(t *testing.T) {
 	for range all {
 		<-reading
 	}
-	err := nodes[1].Update(t.Context(), func(r *store.Records) error {
+	err := two.Update(t.Context(), func(r *store.Records) error {
 		token := &store.Token{ID: "t", ClientID: "c", IssuedAt: r.Now(), ExpiresAt: r.Now().Add(time.Hour)}
 		if err := r.PutToken(token); err != nil {
 			return err
@@ -55,11 +41,11 @@ func TestReadersWhoTakeAllConnectionsDoNotHideRevocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if nodes[0].Revocations().Revoked(store.TokenRef{TokenID: "t"}) {
+		if one.Revocations().Revoked(store.TokenRef{TokenID: "t"}) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the revocation is out of sight, for %v", nodes[0].Behind(nodes[0].Now()))
+			t.Fatalf("the revocation is out of sight, for %v", one.Behind(one.Now()))
 		}
 	}
 }

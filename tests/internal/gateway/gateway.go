@@ -201,12 +201,13 @@ func (g *Gateway) Load(caddyfile string) error {
 // POST may be on its way. No HTTP client may send that again by itself (RFC 9110 section 9.2.2).
 func (g *Gateway) settle() {
 	_, admin, _ := net.SplitHostPort(g.Admin)
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	defer g.HTTP.CloseIdleConnections()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if listeners(g.Port) <= 1 && listeners(admin) <= 1 {
-			break
+			return
 		}
 	}
-	g.HTTP.CloseIdleConnections()
+	g.t.Errorf("old listeners are open %s after a reload", patience)
 }
 
 // Stop ends Caddy as `kill` does and waits for it; it must end by itself, with success.
