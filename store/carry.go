@@ -60,7 +60,7 @@ func (s *restoring) carryDisconnected(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		from = append(page[len(page)-1].key, 0)
+		from = append(bytes.Clone(page[len(page)-1].key), 0)
 	}
 }
 

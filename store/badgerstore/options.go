@@ -24,16 +24,21 @@ func badgerOptions(dir string, key []byte, logger badger.Logger) badger.Options 
 	o.MetricsEnabled = false
 	o.MemTableSize = 16 << 20
 	o.NumMemtables = 3
-	o.BlockCacheSize = 64 << 20
 	o.IndexCacheSize = 32 << 20
 	o.ValueLogFileSize = 16 << 20
 	o.ValueThreshold = valueThreshold
 	o.NumCompactors = 2
 	o.NumGoroutines = 2
-	o.Compression = options.Snappy
 	o.ChecksumVerificationMode = options.OnBlockRead
 	o.VerifyValueChecksum = true
-	o.EncryptionKey = key
+	// Blocks are read where the file is mapped, which no cache of them is faster than; a scan of all, such as a backup,
+	// takes a third less CPU so than of compressed ones, and drives nothing out of a cache. Encrypted ones are made anew
+	// at each read: there it pays to keep them, and to have fewer.
+	o.Compression, o.BlockCacheSize = options.None, 0
+	if len(key) > 0 {
+		o.EncryptionKey = key
+		o.Compression, o.BlockCacheSize = options.Snappy, 64<<20
+	}
 	return o
 }
 

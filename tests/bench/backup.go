@@ -44,26 +44,32 @@ func (s *suite) backups(ctx context.Context) ([]*row, error) {
 	issuing := &leg{name: "tokens", gateway: g, load: load{address: g.guarded, clients: connections, requests: [][]byte{
 		post(g.guarded, "/oauth/token", credentialsGrant, clientID, clientSecret),
 	}}}
-	length := min(max(5*first.took, 3*s.length), 15*time.Second)
+	last := first.took
 	for _, traffic := range []struct {
 		what string
 		leg  *leg
 	}{{"calls of the API", guardedLeg("calls", g, token)}, {"tokens being issued", issuing}} {
 		var kept, rates []float64
+		var beside []moved
 		for round := range s.rounds {
 			var quiet, busy sample
+			length := max(3*last/2, 3*s.length) // there are more and more tokens, and the last one beside is to be whole
 			works := []func() error{
 				func() (err error) { quiet, err = s.besideBackups(ctx, traffic.leg, length, nil); return err },
-				func() (err error) { busy, err = s.besideBackups(ctx, traffic.leg, length, &rates); return err },
+				func() (err error) { busy, err = s.besideBackups(ctx, traffic.leg, length, &beside); return err },
 			}
 			for i := range works {
 				if err := works[(i+round)%2](); err != nil {
 					return nil, err
 				}
 			}
+			last = beside[len(beside)-1].took
 			kept = append(kept, busy.Rate/quiet.Rate)
 			fmt.Fprintf(s.progress, "  round %2d  %s: %.0f/s, beside backups %.0f/s, which write %.0f records/s\n", round+1,
-				traffic.what, quiet.Rate, busy.Rate, rates[len(rates)-1])
+				traffic.what, quiet.Rate, busy.Rate, beside[len(beside)-1].rate())
+		}
+		for _, one := range beside {
+			rates = append(rates, one.rate())
 		}
 		written, speed := spreadOf(rates), spreadOf(kept)
 		rows = append(rows, &row{
@@ -89,16 +95,16 @@ func (s *suite) backups(ctx context.Context) ([]*row, error) {
 	return rows, nil
 }
 
-// besideBackups measures a leg; with rates, while backups are written, whose records a second it adds.
-func (s *suite) besideBackups(ctx context.Context, l *leg, length time.Duration, rates *[]float64) (sample, error) {
-	if rates == nil {
+// besideBackups measures a leg; with backups, while such are written, which it adds.
+func (s *suite) besideBackups(ctx context.Context, l *leg, length time.Duration, backups *[]moved) (sample, error) {
+	if backups == nil {
 		taken, err := s.together(ctx, length, l)
 		if err != nil {
 			return sample{}, err
 		}
 		return taken[0], nil
 	}
-	before := len(*rates)
+	before := len(*backups)
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -114,7 +120,7 @@ func (s *suite) besideBackups(ctx context.Context, l *leg, length time.Duration,
 				done <- err
 				return
 			}
-			*rates = append(*rates, one.rate())
+			*backups = append(*backups, one)
 		}
 	}()
 	taken, err := s.together(ctx, length, l)
@@ -122,7 +128,7 @@ func (s *suite) besideBackups(ctx context.Context, l *leg, length time.Duration,
 	if err := errors.Join(err, <-done); err != nil {
 		return sample{}, err
 	}
-	if len(*rates) == before {
+	if len(*backups) == before {
 		return sample{}, fmt.Errorf("no backup was written within %v", length)
 	}
 	return taken[0], nil
