@@ -163,11 +163,20 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	defer t.abandon()
 	if err := fn(t); err != nil {
 		if t.fault != nil {
-			return t.fault // what went wrong, not what fn made of it
+			return passing(t.fault) // what went wrong, not what fn made of it
 		}
 		return err
 	}
-	return t.commit()
+	return passing(t.commit())
+}
+
+// passing marks a conflict of a View, which PostgreSQL has none of, but others that speak its protocol have, as a failure
+// that may pass: fn has used what it has read, so that it is not run again here.
+func passing(err error) error {
+	if conflict(err) {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return err
 }
 
 // enter lets a transaction in, unless the engine is closed. Who came in calls inside.Done.

@@ -100,6 +100,21 @@ func TestLongViewIsNotCutShort(t *testing.T) {
 	}
 }
 
+// TestConflictOfAViewMayPass: databases that speak PostgreSQL's protocol answer a read so that meets a write.
+func TestConflictOfAViewMayPass(t *testing.T) {
+	e := open(t, pgtest.Start(t).Database())
+	defer e.Close()
+	err := e.View(t.Context(), func(txn store.Tx) error {
+		return txn.(*tx).query("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$", nil, nil)
+	})
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if err := e.Ping(t.Context()); err != nil {
+		t.Errorf("then: %v", err)
+	}
+}
+
 // slowFile takes longer than an update may.
 type slowFile struct{ *os.File }
 

@@ -104,7 +104,8 @@ const (
 		SELECT key FROM passport_records WHERE expires_at <= now() LIMIT $1) AND expires_at <= now()`
 )
 
-// deleteExpired removes rows that are over, a few at a time, so that nobody waits for it. Reads do not see them anyway.
+// deleteExpired removes rows that are over, a few at a time and with as much rest as each step took, so that nobody
+// waits for it. Reads do not see them anyway.
 func (e *Engine) deleteExpired(ctx context.Context) {
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
@@ -115,6 +116,7 @@ func (e *Engine) deleteExpired(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for {
+			began := time.Now()
 			tag, err := e.pool.Exec(ctx, deleteExpiredSQL, expiryBatch)
 			if err != nil {
 				if ctx.Err() == nil && !conflict(err) {
@@ -124,6 +126,10 @@ func (e *Engine) deleteExpired(ctx context.Context) {
 			}
 			if tag.RowsAffected() < expiryBatch {
 				break
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Since(began)):
 			}
 		}
 	}

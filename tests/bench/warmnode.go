@@ -16,8 +16,11 @@ const nodeRounds = 4
 // nodeOptions have a node on PostgreSQL write its audit log to a file.
 const nodeOptions = "\tlog audit {\n\t\toutput file audit.log\n\t\tinclude passport.audit\n\t}\n"
 
-// warmNode compares a node on PostgreSQL that has its audit log in a file, and whose metrics are read, with a gateway
-// on Badger that has neither: a token that has been seen asks none of them.
+// eventOptions have somebody be told of each event.
+const eventOptions = "\tevents {\n\t\ton * bench_ignore\n\t}\n"
+
+// warmNode compares a node on PostgreSQL that has its audit log in a file, whose metrics are read and whose events
+// somebody hears, with a gateway on Badger that has nothing of that: a token that has been seen asks none of them.
 //
 // The two can't be sites of one process, and of two processes one is easily three per cent dearer than the other for no
 // reason but where its memory lies. So there are many, each pair for a moment: a node beside a gateway on Badger, at
@@ -30,7 +33,7 @@ func (s *suite) warmNode(ctx context.Context) (rows []*row, err error) {
 	badger := &row{Work: "passport_auth, one token, warm, Badger", leg: "badger"}
 	again := &row{Work: "the same on Badger in another process, to that", leg: "again"}
 	node := &row{
-		Work: "the same on PostgreSQL with metrics and audit log, to that", leg: "postgres", bars: []bar{cpuAtMost(1.02)},
+		Work: "the same on PostgreSQL with metrics, audit log and events, to that", leg: "postgres", bars: []bar{cpuAtMost(1.02)},
 	}
 	for n := range nodeRounds * s.rounds {
 		taken, err := s.nodePairs(ctx, n, server.Database())
@@ -109,6 +112,9 @@ func (s *suite) startNodeLeg(ctx context.Context, name string, postgres bool, da
 	g.key, m.issuer = m.pem, g.issuer
 	if postgres {
 		g.storage, g.options = "postgres "+database, nodeOptions
+		if s.caddy == "" { // another one does not know the handler
+			g.options += eventOptions
+		}
 	}
 	if err := s.launch(ctx, g, func() (*http.Request, error) { return readyAt(g, m) }); err != nil {
 		return nil, err
