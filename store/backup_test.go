@@ -421,13 +421,23 @@ func TestOldDatabasesAreMigrated(t *testing.T) {
 		}
 	}
 	set(`{"version":1}`)
+	// There was no index of the clients that people have registered.
+	err := h.engine.Update(t.Context(), func(tx store.Tx) error {
+		return tx.Put([]byte("default/client/own"), []byte(`{"id":"own","user_id":"ann"}`), 0)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.db = h.open("default")
-	h.want("clients", h.clients(""), "c")
+	h.want("clients", h.clients(""), "c", "own")
+	h.want("clients of ann", ids(h, func(r *store.Records, fn func(store.Client) error) error {
+		return r.ClientsOfUser("ann", fn)
+	}, func(c store.Client) string { return c.ID }), "own")
 	if got := h.contents()["default/schema"]; got != `{"version":2}` {
 		t.Errorf("the schema is %s", got)
 	}
 	set(`{"version":3}`)
-	_, err := store.Open(t.Context(), h.engine, "default", nil)
+	_, err = store.Open(t.Context(), h.engine, "default", nil)
 	if err == nil || !strings.Contains(err.Error(), "newer") {
 		t.Errorf("a newer database: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,6 +77,23 @@ func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
 		})
 	}
 	nodes.Wait()
+}
+
+// TestTablesOfANewerProgramAreRefused, and stay as they are.
+func TestTablesOfANewerProgramAreRefused(t *testing.T) {
+	url := pgtest.Start(t).Database()
+	e := open(t, url)
+	defer e.Close()
+	if _, err := e.pool.Exec(t.Context(), "INSERT INTO passport_schema (version) VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	newer, err := Open(t.Context(), Options{URL: url})
+	if err == nil || !strings.Contains(err.Error(), "run a newer one") {
+		t.Errorf("got %v", err)
+	}
+	if err == nil {
+		newer.Close()
+	}
 }
 
 // TestLongViewIsNotCutShort reads for longer than an update may take: a caller who has the time is given it.
