@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"TakenOnce", testTakenOnce},
 		{"ViewIsASnapshot", testViewIsASnapshot},
 		{"Transfers", testTransfers},
+		{"Backup", testBackup},
 		{"SeenAfterCommit", testSeenAfterCommit},
 
 		{"TTL", testTTL},

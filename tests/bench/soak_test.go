@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestSoak is the soak of a minute: the same load, on Caddy as this test was built.
+// TestSoak is the soak in short: the same load, on Caddy as this test was built.
 func TestSoak(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
