@@ -30,10 +30,11 @@ func TestMain(m *testing.M) {
 }
 
 var children = map[string]func(dir string) error{
-	"load":  childLoad,
-	"order": childOrder,
-	"fault": childFault,
-	"open":  childOpen,
+	"load":   childLoad,
+	"order":  childOrder,
+	"rotate": childRotate,
+	"fault":  childFault,
+	"open":   childOpen,
 }
 
 // child is a process that plays a role on a directory; prefix is the command that it is run by, if any.

@@ -86,6 +86,66 @@ func TestAnswersComeAfterTheSync(t *testing.T) {
 	}
 }
 
+// childRotate makes updates that are more than one file of the log has room for, and says when each was acknowledged.
+func childRotate(dir string) error {
+	e, err := Open(Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	value := make([]byte, valueThreshold-24)
+	for i := range 40 {
+		if err := e.Update(background, func(tx store.Tx) error {
+			for n := range 800 {
+				if err := tx.Put(fmt.Appendf(nil, "key %d %d", i, n), value, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		os.Stdout.WriteString(fmt.Sprintf("acknowledged %d\n", i))
+	}
+	return nil
+}
+
+// TestNewFilesAreInTheirFolderBeforeTheAnswer: a file of the log whose name is lost in a power cut is lost with all that
+// was synced in it.
+func TestNewFilesAreInTheirFolderBeforeTheAnswer(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "trace")
+	dir := t.TempDir()
+	strace := requireStrace(t)
+	out, err := child(t, "rotate", dir, strace, "-f", "-y", "-o", trace, "-e", "trace=mmap,fsync,write").Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	log, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped := regexp.MustCompile(`^mmap\(.*MAP_SHARED, \d+<(.*)/([^/>]+\.(?:mem|vlog))>, 0\) += 0x`)
+	synced := regexp.MustCompile(`^fsync\(\d+<(.*)>\) += 0$`)
+	known := map[string]bool{}
+	fresh := "" // a file whose name may be lost
+	answers := 0
+	for _, call := range systemCalls(string(log)) {
+		if m := mapped.FindStringSubmatch(call); m != nil && !known[m[2]] {
+			known[m[2]], fresh = true, m[2]
+		}
+		if m := synced.FindStringSubmatch(call); m != nil && m[1] == dir {
+			fresh = ""
+		}
+		if strings.HasPrefix(call, "write(1<") && strings.Contains(call, "acknowledged") {
+			if answers++; fresh != "" {
+				t.Errorf("answer %d came before the folder with %s was synced", answers, fresh)
+			}
+		}
+	}
+	if answers != 40 || !known["00002.mem"] {
+		t.Errorf("%d answers, and the files %v", answers, known)
+	}
+}
+
 // childFault makes an update and says how it went.
 func childFault(dir string) error {
 	e, err := Open(Options{Dir: dir})
