@@ -28,7 +28,7 @@ func (o *origin) actorOf(e *issuer.Event) string {
 		return "operator"
 	case o.remote == "":
 		return "system"
-	case e.UserID != "":
+	case e.UserID != "", e.Type == issuer.SignInFailed: // whose name may be nobody's
 		return "user"
 	}
 	return "client"

@@ -251,7 +251,7 @@ func (i *Issuer) revokeGrant(ctx context.Context, u *store.User, id string) erro
 		if err != nil {
 			return err
 		}
-		event = Event{Type: RefreshTokenRevoked, ClientID: f.ClientID, UserID: u.ID, FamilyID: f.ID}
+		event = Event{Type: RefreshTokenRevoked, ClientID: f.ClientID, UserID: u.ID, FamilyID: f.ID, Grant: f.Grant}
 		if t != nil {
 			event.TokenID = t.ID
 			if err := r.RevokeToken(t.ID); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/pages"
@@ -218,7 +219,7 @@ func (e *endpoints) answerDevice(ctx context.Context, issuer, code string, v *vi
 				return err
 			}
 			d.State, d.AuthenticatedAt = store.DeviceApproved, now.session.AuthenticatedAt
-			event.Type, event.Error = AuthorizationGranted, ""
+			event.Type, event.Error, event.Scope = AuthorizationGranted, "", strings.Join(d.Scopes, " ")
 			if err := e.rememberConsent(r, v.user.ID, d.ClientID, d.Scopes); err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ var passwordGrant = &grant{
 
 // signInBy answers who has that name and password. Whether the name or the password is wrong it does not tell.
 func (i *Issuer) signInBy(ctx context.Context, req *tokenRequest, username, password string) (*store.User, error) {
-	by := guesser{address: req.from}
+	by := guesser{address: req.from, through: req.client.ID}
 	if !req.client.Public {
 		by.client = req.client.ID
 	}

@@ -106,7 +106,7 @@ func (i *Issuer) UpdateClient(ctx context.Context, id string, change ClientChang
 	if err != nil {
 		return ClientInfo{}, err
 	}
-	i.tell(ctx, Event{Type: ClientUpdated, ClientID: id})
+	i.tell(ctx, Event{Type: ClientUpdated, ClientID: id, UserID: c.UserID})
 	return i.info(*c), nil
 }
 
@@ -138,7 +138,7 @@ func (i *Issuer) RotateSecret(ctx context.Context, id string) (info ClientInfo, 
 	if err != nil {
 		return info, "", err
 	}
-	i.tell(ctx, Event{Type: SecretRotated, ClientID: id})
+	i.tell(ctx, Event{Type: SecretRotated, ClientID: id, UserID: c.UserID})
 	return i.info(*c), secret, nil
 }
 
@@ -171,14 +171,22 @@ func (i *Issuer) DeleteClient(ctx context.Context, id string) error {
 	if i.ConfigClient(id) {
 		return ErrConfiguredClient
 	}
-	err := i.db.Update(ctx, func(r *store.Records) error { return r.DeleteClient(id) })
+	var owner string
+	err := i.db.Update(ctx, func(r *store.Records) error {
+		c, err := r.Client(id)
+		if err != nil {
+			return err
+		}
+		owner = c.UserID
+		return r.DeleteClient(id)
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return ErrUnknownClient
 	}
 	if err != nil {
 		return err
 	}
-	i.tell(ctx, Event{Type: ClientDeleted, ClientID: id})
+	i.tell(ctx, Event{Type: ClientDeleted, ClientID: id, UserID: owner})
 	return nil
 }
 

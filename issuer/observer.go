@@ -63,7 +63,7 @@ const (
 	BackupRestored EventType = "backup_restored"
 
 	SignInSucceeded EventType = "sign_in_succeeded"
-	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty when nobody has the name
+	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty where it is not known whose name it is
 	UserCreated     EventType = "user_created"
 	UserUpdated     EventType = "user_updated"
 	UserDisabled    EventType = "user_disabled"

@@ -32,6 +32,8 @@ type guesser struct {
 	// client is the ID of a confidential client that has proven itself, and sends what its own people type: the address
 	// is that of its backend then, and says nothing of who guesses.
 	client string
+
+	through string // the ID of the client that has sent name and password, for the log; empty: the sign-in page has
 }
 
 // signIn answers who signs in by a username or an email, and a password. Nothing but its outcome tells a caller whether
@@ -43,7 +45,7 @@ func (i *Issuer) signIn(ctx context.Context, login, password string, by guesser)
 	a := &attempt{Issuer: i, guesser: by, login: login, folded: store.FoldLogin(login), password: password}
 	a.address = addressSubject(by.address)
 	u, err := a.run(ctx)
-	event := Event{Type: SignInFailed, UserID: a.userID}
+	event := Event{Type: SignInFailed, ClientID: by.through, UserID: a.userID}
 	_, tooMany := errors.AsType[*tooManyError](err)
 	if tooMany {
 		holding.hold(ctx)
@@ -72,7 +74,7 @@ type attempt struct {
 
 	known  *store.Browser // in which the person has signed in before; nil: none
 	tries  []try          // what a wrong password counts for
-	userID string         // of the own account that the login is of, for the log
+	userID string         // of whose login it is, where the store can tell, for the log
 	hashed *population    // how the passwords of people are
 }
 
@@ -168,15 +170,23 @@ type admission struct {
 
 // find finds out whom the login and the password prove; nil for nobody. It hashes once, whatever comes out.
 func (a *attempt) find(ctx context.Context) (*admission, error) {
+	p := a.people.logins[a.folded]
 	var own *store.User
 	err := a.db.View(ctx, func(r *store.Records) (err error) {
-		own, err = r.UserByLogin(a.folded)
+		if p != nil {
+			own, err = r.UserBySource(configSource, p.profile().ID)
+		} else {
+			own, err = r.UserByLogin(a.folded)
+		}
 		return err
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("reading an account: %w", err)
 	}
-	if p := a.people.logins[a.folded]; p != nil {
+	if own != nil {
+		a.userID = own.ID
+	}
+	if p != nil {
 		right, err := PasswordMatches(ctx, p.PasswordHash, a.password)
 		if err != nil || !right {
 			return nil, err
@@ -184,7 +194,6 @@ func (a *attempt) find(ctx context.Context) (*admission, error) {
 		return &admission{source: configSource, profile: p.profile()}, nil
 	}
 	if own != nil {
-		a.userID = own.ID
 		return a.findOwn(ctx, own)
 	}
 	for _, s := range a.people.sources {

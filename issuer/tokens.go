@@ -70,7 +70,10 @@ func (i *Issuer) RevokeToken(ctx context.Context, id string) error {
 		return ErrUnknownToken
 	}
 	if err == nil && revoked.RevokedAt.IsZero() {
-		i.tell(ctx, Event{Type: TokenRevoked, ClientID: revoked.ClientID, UserID: revoked.UserID, TokenID: id})
+		i.tell(ctx, Event{
+			Type: TokenRevoked, ClientID: revoked.ClientID, UserID: revoked.UserID, TokenID: id,
+			FamilyID: revoked.FamilyID, Grant: revoked.Grant,
+		})
 	}
 	return err
 }
