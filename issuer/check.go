@@ -10,7 +10,7 @@ import (
 // looked at while another one runs on them. It does not look at the pages, which takes longer: [pages.New] does.
 func Check(c Config) error {
 	c.DB, c.Ring, c.Verifier = new(store.DB), new(keys.Ring), new(verify.Verifier) // New keeps them and asks nothing
-	c.Logger, c.withoutPages = nil, true
+	c.Logger, c.checking = nil, true
 	_, err := New(c)
 	return err
 }

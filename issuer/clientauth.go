@@ -116,22 +116,24 @@ func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Cli
 	if client != nil && client.Public {
 		proven = cred.secret == ""
 	}
-	switch {
-	case client == nil || client.Disabled:
+	if client == nil || client.Disabled {
 		proven = false
-	case configured && !proven:
+	}
+	if proven {
+		if cred.secret != "" {
+			i.rightSecret(ctx, &cred)
+		}
+		return client, nil
+	}
+	if cred.secret != "" {
+		i.wrongSecret(ctx, &cred)
+	}
+	if configured {
 		if _, err := i.storedClient(ctx, unknownID); err != nil {
 			return nil, err
 		}
 	}
-	if !proven {
-		if cred.secret != "" {
-			i.secrets.wrong(&cred, i.db.Now())
-		}
-		return nil, errInvalidClient
-	}
-	i.secrets.right(&cred)
-	return client, nil
+	return nil, errInvalidClient
 }
 
 // unknownID is an ID that no client has.

@@ -70,7 +70,7 @@ type Config struct {
 	Observer Observer    // default: nobody is told
 	Logger   *zap.Logger // default: silence
 
-	withoutPages bool // to check the rest
+	checking bool // New looks at the configuration alone: not at the pages, nor into the store
 }
 
 // Lifetimes say how long what an issuer gives out is good.
@@ -113,7 +113,8 @@ type Issuer struct {
 	wellKnownPath string // where the metadata is too when the identifier has a path; empty: nowhere else
 }
 
-// New makes an issuer. It answers an error that names what is wrong with the configuration.
+// New makes an issuer. It answers an error that names what is wrong with the configuration, or the store's when that
+// cannot be read.
 func New(c Config) (*Issuer, error) {
 	if c.DB == nil || c.Ring == nil {
 		return nil, errors.New("an issuer needs a database and keys")
@@ -153,9 +154,12 @@ func New(c Config) (*Issuer, error) {
 	if err := i.setClients(c.Clients); err != nil {
 		return nil, err
 	}
-	if !c.withoutPages {
+	if !c.checking {
 		var err error
 		if i.pages, err = pages.New(c.Pages); err != nil {
+			return nil, err
+		}
+		if err := i.loadSecretGuesses(context.Background()); err != nil {
 			return nil, err
 		}
 	}

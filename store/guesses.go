@@ -35,6 +35,24 @@ func (r *Records) ForgetGuesses(kind, subject string) error {
 	return r.tx.Delete(r.guessesKey(kind, subject))
 }
 
+// GuessesOf calls fn with the guesses of that kind that still count, and with the [GuessesID] of what each counts for.
+// [ErrStop] ends it.
+func (r *Records) GuessesOf(kind string, fn func(id string, g Guesses) error) error {
+	return r.tx.Scan(r.list(kindGuesses, kind), nil, func(key, value []byte) error {
+		var g Guesses
+		if err := decode(key, value, &g); err != nil {
+			return err
+		}
+		if !g.LastAt.Add(rememberGuesses).After(r.now) {
+			return nil
+		}
+		return fn(lastPart(key), g)
+	})
+}
+
+// GuessesID stands for subject in the keys: what people type, and where from, is kept out of them; it may be long, too.
+func GuessesID(subject string) string { return HashSecret(subject) }
+
 // DecoyKey returns the secret by which names that nobody has are given a hash to be compared with, or [ErrNotFound]. It
 // is the same on all nodes, and stays.
 func (r *Records) DecoyKey() ([]byte, error) {
@@ -46,7 +64,6 @@ func (r *Records) DecoyKey() ([]byte, error) {
 // PutDecoyKey writes it.
 func (r *Records) PutDecoyKey(key []byte) error { return r.put(r.key(kindDecoyKey), key, time.Time{}) }
 
-// guessesKey keeps what people type, and where from, out of the keys; it may be long, too.
 func (r *Records) guessesKey(kind, subject string) []byte {
-	return r.key(kindGuesses, kind, HashSecret(subject))
+	return r.key(kindGuesses, kind, GuessesID(subject))
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -455,6 +456,38 @@ func TestGuesses(t *testing.T) {
 	})
 	if got := read("login", "ann"); got.Failures != 0 {
 		t.Errorf("forgotten: %+v", got)
+	}
+}
+
+func TestGuessesOf(t *testing.T) {
+	h := newHouse(t)
+	for subject, n := range map[string]int{"ann": 1, "bob": 2} {
+		h.update(func(r *store.Records) error {
+			return errors.Join(r.PutGuesses("login", subject, store.Guesses{Failures: n, LastAt: h.now}),
+				r.PutGuesses("login2", subject, store.Guesses{Failures: 7, LastAt: h.now}))
+		})
+	}
+	h.pass(12 * time.Hour)
+	h.update(func(r *store.Records) error {
+		return r.PutGuesses("login", "carl", store.Guesses{Failures: 3, LastAt: h.now})
+	})
+	read := func() map[string]int {
+		got := make(map[string]int)
+		h.view(func(r *store.Records) error {
+			return r.GuessesOf("login", func(id string, g store.Guesses) error {
+				got[id] = g.Failures
+				return nil
+			})
+		})
+		return got
+	}
+	ann, bob, carl := store.GuessesID("ann"), store.GuessesID("bob"), store.GuessesID("carl")
+	if got := read(); !maps.Equal(got, map[string]int{ann: 1, bob: 2, carl: 3}) {
+		t.Errorf("%v", got)
+	}
+	h.pass(12 * time.Hour)
+	if got := read(); !maps.Equal(got, map[string]int{carl: 3}) {
+		t.Errorf("a day after the first ones: %v", got)
 	}
 }
 
