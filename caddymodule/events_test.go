@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
 )
@@ -66,6 +69,13 @@ func kept(name string) (list []caddy.Event) {
 // withEvents is a house whose config has a handler of all events.
 func withEvents(t *testing.T, slow chan struct{}) (h *house, load func()) {
 	t.Helper()
+	return subscribed(t, slow, func(*App) {})
+}
+
+// subscribed is a house whose config has a handler of the events of those names, of all when there is none, and what
+// change adds to it.
+func subscribed(t *testing.T, slow chan struct{}, change func(*App), names ...string) (h *house, load func()) {
+	t.Helper()
 	keptEvents.mu.Lock()
 	keptEvents.list, keptEvents.slow = nil, slow
 	keptEvents.mu.Unlock()
@@ -77,10 +87,20 @@ func withEvents(t *testing.T, slow chan struct{}) (h *house, load func()) {
 		if err := json.Unmarshal(h.adapt(sites), &config); err != nil {
 			t.Fatal(err)
 		}
-		config["apps"].(map[string]any)["events"] = map[string]any{
-			"subscriptions": []any{map[string]any{"handlers": []any{map[string]any{"handler": "keep"}}}},
+		apps := config["apps"].(map[string]any)
+		subscription := map[string]any{"handlers": []any{map[string]any{"handler": "keep"}}}
+		if len(names) > 0 {
+			subscription["events"] = names
 		}
-		text, err := json.Marshal(config)
+		apps["events"] = map[string]any{"subscriptions": []any{subscription}}
+		var app App
+		text, err := json.Marshal(apps["passport"])
+		if err = errors.Join(err, json.Unmarshal(text, &app)); err != nil {
+			t.Fatal(err)
+		}
+		change(&app)
+		apps["passport"] = &app
+		text, err = json.Marshal(config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +178,94 @@ func TestEvents(t *testing.T) {
 	if last.latest() != h.latest() {
 		t.Error("the old config does not know of the new one")
 	}
+}
+
+// TestEventsOfPeople has handlers of three events alone, as an operator has who wants to hear of thieves: they get those
+// with what the audit log says, and nothing else of what happens.
+func TestEventsOfPeople(t *testing.T) {
+	const password, wrong = "correct horse battery staple", "another horse battery staple"
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const created, reused, failed = "passport.refresh_token_created", "passport.refresh_token_reused",
+		"passport.sign_in_failed"
+	h, load := subscribed(t, nil, func(app *App) {
+		i := app.Issuers[DefaultIssuer]
+		i.Grants = []string{"client_credentials", "password", "refresh_token"}
+		i.Users = []User{{Name: "ann", PasswordHash: string(hash)}}
+		i.Clients = append(i.Clients, Client{
+			ID: "app", Secret: testSecret, Grants: []string{"password", "refresh_token"}, Scopes: []string{"read"},
+		})
+	}, created, reused, failed)
+	secrets := []string{password, wrong, testSecret}
+	ask := func(status int, form url.Values) (refresh string) {
+		t.Helper()
+		req, _ := http.NewRequest(http.MethodPost, "http://"+h.addr+"/oauth/token", strings.NewReader(form.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.SetBasicAuth("app", url.QueryEscape(testSecret))
+		resp := h.do(req)
+		if resp.status != status {
+			t.Fatalf("%v: %d %s", form, resp.status, resp.body)
+		}
+		for _, name := range []string{"access_token", "refresh_token"} {
+			if secret, ok := resp.json()[name].(string); ok {
+				secrets = append(secrets, secret)
+			}
+		}
+		refresh, _ = resp.json()["refresh_token"].(string)
+		return refresh
+	}
+	signIn := func(status int, password string) string {
+		t.Helper()
+		return ask(status, url.Values{"grant_type": {"password"}, "username": {"ann"}, "password": {password}})
+	}
+	refresh := func(status int, token string) string {
+		t.Helper()
+		return ask(status, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+	}
+
+	first := signIn(http.StatusOK, password)
+	signIn(http.StatusBadRequest, wrong)
+	second := refresh(http.StatusOK, first)
+	refresh(http.StatusOK, second)
+	refresh(http.StatusBadRequest, first)
+	eventually(t, "the last event", func() bool { return len(kept(reused)) > 0 })
+
+	for name, want := range map[string]map[string]any{
+		created: {"grant_type": "password"},
+		reused:  {"grant_type": "password", "error": "invalid_grant"},
+		failed:  {"error": "wrong_login"},
+	} {
+		told := kept(name)
+		if len(told) != 1 {
+			t.Fatalf("%s: %d events", name, len(told))
+		}
+		want["issuer"], want["actor"], want["remote_ip"], want["client_id"] = "default", "user", "127.0.0.1", "app"
+		want["user_id"] = kept(created)[0].Data["user_id"]
+		if name != failed {
+			want["family_id"] = kept(created)[0].Data["family_id"]
+		}
+		if !maps.Equal(told[0].Data, want) || want["user_id"] == nil || want["user_id"] == "" || want["family_id"] == "" {
+			t.Errorf("%s has %v, want %v", name, told[0].Data, want)
+		}
+		for _, secret := range secrets {
+			if strings.Contains(fmt.Sprint(told[0].Data), secret) {
+				t.Errorf("%s has a secret: %v", name, told[0].Data)
+			}
+		}
+	}
+	keptEvents.mu.Lock()
+	all := len(keptEvents.list)
+	keptEvents.mu.Unlock()
+	if all != 3 {
+		t.Errorf("%d events were handled, of which 3 were subscribed to", all)
+	}
+
+	// The config that comes has subscribers, too.
+	load()
+	signIn(http.StatusBadRequest, wrong)
+	eventually(t, "an event after a reload", func() bool { return len(kept(failed)) == 2 })
 }
 
 // TestEventsDoNotDelayRequests has a handler that hangs: requests are answered, and what there is no room for is
