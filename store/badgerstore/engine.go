@@ -127,7 +127,6 @@ func (e *Engine) open() (*handle, error) {
 	return &handle{db: db, limits: limits{
 		count: db.MaxBatchCount() - 2, // one is the mark that ends a transaction
 		size:  db.MaxBatchSize() - 1024,
-		bytes: 2 * maxValue,
 	}}, nil
 }
 

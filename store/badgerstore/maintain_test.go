@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,10 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// TestGarbageOfTheValueLogIsCollected writes large values over and over, until files hold little but garbage.
+// TestGarbageOfTheValueLogIsCollected writes values over and over as databases from before have them, until files of the
+// value log hold little but garbage.
 func TestGarbageOfTheValueLogIsCollected(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	size := func() (total int64) {
@@ -31,19 +35,19 @@ func TestGarbageOfTheValueLogIsCollected(t *testing.T) {
 	value := func(round, i int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%d,%d;", round, i), 5000) }
 	const rounds, keys = 30, 40
 	for round := range rounds {
-		e := openEngine(t, o)
-		err := e.Update(t.Context(), func(tx store.Tx) error {
-			for i := range keys {
-				if err := tx.Put(fmt.Appendf(nil, "key %d", i), value(round, i), 0); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		before := badgerOptions(o.Dir, nil, nil)
+		before.ValueThreshold = 1 << 10
+		db, err := badger.Open(before)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Close(); err != nil {
+		batch := db.NewWriteBatch()
+		for i := range keys {
+			if err := batch.Set(fmt.Appendf(nil, "key %d", i), value(round, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(batch.Flush(), db.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}

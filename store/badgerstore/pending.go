@@ -19,7 +19,6 @@ type pending struct {
 	undo  []undo
 	count int64 // of keys that will be written
 	size  int64 // what they cost of Badger's limit for a transaction
-	bytes int64 // keys and values
 }
 
 // write is what the transaction will do to a key.
@@ -71,19 +70,17 @@ func (p *pending) change(key []byte, c change, limit limits) bool {
 	if known {
 		old = w.change
 	}
-	count, size, total := p.count, p.size, p.bytes
+	count, size := p.count, p.size
 	if old.kind != unchanged {
 		count--
 		size -= cost(len(key), len(old.value))
-		total -= int64(len(key) + len(old.value))
 	}
 	count++
 	size += cost(len(key), len(c.value))
-	total += int64(len(key) + len(c.value))
-	if count > limit.count || size > limit.size || total > limit.bytes {
+	if count > limit.count || size > limit.size {
 		return false
 	}
-	p.count, p.size, p.bytes = count, size, total
+	p.count, p.size = count, size
 
 	if known {
 		c.value = bytes.Clone(c.value)
@@ -127,7 +124,6 @@ func (p *pending) account(w *write, sign int64) {
 	}
 	p.count += sign
 	p.size += sign * cost(len(w.key), len(w.value))
-	p.bytes += sign * int64(len(w.key)+len(w.value))
 }
 
 // from returns the writes whose key is not less than start, ascending; those of kind unchanged among them.
@@ -186,19 +182,18 @@ func (p *pending) reset() {
 	clear(p.fresh)
 	clear(p.undo)
 	p.sorted, p.fresh, p.undo = p.sorted[:0], p.fresh[:0], p.undo[:0]
-	p.count, p.size, p.bytes = 0, 0, 0
+	p.count, p.size = 0, 0
 }
 
 func compareWrites(a, b *write) int { return strings.Compare(a.key, b.key) }
 
 // limits are what fits into one transaction of Badger.
 type limits struct {
-	count, size, bytes int64
+	count, size int64
 }
 
-// cost is what a pair takes of limits.size: Badger counts a key with its version, a little of its own, and a value or,
-// for a large one, its address. Counting the whole value is never too little.
+// cost is what a pair takes of limits.size: Badger counts a key with its version, a value, and a little of its own.
 func cost(key, value int) int64 {
 	const overhead = 24
-	return int64(key+min(value, valueThreshold)) + overhead
+	return int64(key+value) + overhead
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,6 +72,93 @@ func losePower(t *testing.T, key []byte) {
 				t.Errorf("cut at byte %d: closing: %v", cut, err)
 			}
 		}
+	}
+}
+
+// TestPowerLossInTheMiddleOfAnUpdate: of the pages that an update has changed and that were not synced, in the log and in
+// the value log, any may have reached the disk. The update, which was not acknowledged, is there as a whole or not at
+// all, can be read, and does not keep what was acknowledged before from being read.
+func TestPowerLossInTheMiddleOfAnUpdate(t *testing.T) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": []byte("0123456789abcdef0123456789abcdef")} {
+		t.Run(name, func(t *testing.T) { loseSomePages(t, key) })
+	}
+}
+
+func loseSomePages(t *testing.T, key []byte) {
+	const partsOf, page = 12, 4096
+	dir := t.TempDir()
+	e := openEngine(t, Options{Dir: dir, EncryptionKey: key, MinFree: -1})
+	put := func(n int) {
+		t.Helper()
+		err := e.Update(t.Context(), func(tx store.Tx) error {
+			var err error
+			for part := range partsOf {
+				size := 900
+				if part%3 == 0 {
+					size = 5000 // Badger's value log might have it
+				}
+				err = errors.Join(err, tx.Put(partKey(n, part), bytes.Repeat([]byte{byte(n + 1)}, size), 0))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(0)
+	logs := []string{onlyFile(t, dir, "*.mem"), onlyFile(t, dir, "*.vlog")}
+	before := make([]int, len(logs))
+	for i, log := range logs {
+		before[i] = logEnd(t, log)
+	}
+	put(1)
+	for round := range 24 {
+		broken := t.TempDir()
+		copyDir(t, dir, broken)
+		for i, log := range logs {
+			for begin, end := before[i], logEnd(t, log); begin < end; begin = (begin/page + 1) * page {
+				// First all of one file and nothing of the other, then whatever comes.
+				if round == i || round > 1 && rand.IntN(2) == 0 {
+					zero(t, filepath.Join(broken, filepath.Base(log)), begin, min((begin/page+1)*page, end))
+				}
+			}
+		}
+		again, err := Open(Options{Dir: broken, EncryptionKey: key, MinFree: -1})
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if got := partsThere(t, again, 0, partsOf); got != partsOf {
+			t.Errorf("round %d: %d of %d parts of the update that was acknowledged are there", round, got, partsOf)
+		}
+		if got := partsThere(t, again, 1, partsOf); got != 0 && got != partsOf {
+			t.Errorf("round %d: %d of %d parts of the update that was not are there", round, got, partsOf)
+		}
+		err = again.Update(t.Context(), func(tx store.Tx) error {
+			return tx.Scan(nil, nil, func(_, value []byte) error {
+				if n := len(value); n != 900 && n != 5000 || len(bytes.Trim(value, string(value[:1]))) > 0 {
+					t.Errorf("round %d: a value is torn", round)
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+		if err := again.Close(); err != nil {
+			t.Errorf("round %d: closing: %v", round, err)
+		}
+	}
+}
+
+func zero(t *testing.T, path string, from, to int) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.WriteAt(make([]byte, to-from), int64(from))
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

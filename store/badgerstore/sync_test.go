@@ -29,7 +29,7 @@ func childOrder(dir string) error {
 	}
 	for i := range 20 {
 		os.Stdout.WriteString(fmt.Sprintf("begin %d\n", i))
-		value := make([]byte, 3000*(i%2)) // every other one goes to the value log too
+		value := make([]byte, 3000*(i%2))
 		if err := e.Update(background, func(tx store.Tx) error {
 			return tx.Put(fmt.Appendf(nil, "key %d", i), value, 0)
 		}); err != nil {
@@ -41,7 +41,7 @@ func childOrder(dir string) error {
 }
 
 // TestAnswersComeAfterTheSync watches a process by strace: between the beginning of an update and its answer lies a
-// sync of the whole log, and of the value log where the value went there; begun and ended, with success.
+// sync of the whole log; begun and ended, with success.
 func TestAnswersComeAfterTheSync(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	dir := t.TempDir()
@@ -74,8 +74,7 @@ func TestAnswersComeAfterTheSync(t *testing.T) {
 			if m[2] != fmt.Sprint(acknowledged) {
 				t.Fatalf("answer %s comes after %d", m[2], acknowledged)
 			}
-			if all := fmt.Sprint(synced); !strings.Contains(all, "00001.mem") ||
-				acknowledged%2 == 1 && !strings.Contains(all, "000001.vlog") {
+			if !strings.Contains(fmt.Sprint(synced), "00001.mem") {
 				t.Errorf("before answer %d only %v were synced", acknowledged, synced)
 			}
 			acknowledged++
@@ -92,7 +91,7 @@ func childRotate(dir string) error {
 	if err != nil {
 		return err
 	}
-	value := make([]byte, valueThreshold-24)
+	value := make([]byte, 1000)
 	for i := range 40 {
 		if err := e.Update(background, func(tx store.Tx) error {
 			for n := range 800 {

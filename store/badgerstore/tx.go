@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	maxKey   = 60_000  // Badger takes 65,000 and its own suffixes
-	maxValue = 4 << 20 // of the value log's file size, which Badger would refuse with the value in its message
+	maxKey   = 60_000 // Badger takes 65,000 and its own suffixes
+	maxValue = valueThreshold - 1
 
 	reservedPrefix = "!badger!" // keys of Badger's own
 )
@@ -211,9 +211,9 @@ func read(txn *badger.Txn, key []byte) (remembered, error) {
 	if err != nil {
 		return remembered{}, unreadable(err)
 	}
-	value, err := item.ValueCopy(nil)
+	value, err := valueOf(item, nil)
 	if err != nil {
-		return remembered{}, unreadable(err)
+		return remembered{}, err
 	}
 	return remembered{value: value, expires: item.ExpiresAt()}, nil
 }
@@ -238,7 +238,16 @@ func (c cursor) key() []byte { return c.it.Item().Key() }
 // value copies the value into buf: while Badger lends one of the value log it holds a lock, and a scan's function may
 // read on.
 func (c cursor) value(buf []byte) ([]byte, error) {
-	value, err := c.it.Item().ValueCopy(buf[:0])
+	return valueOf(c.it.Item(), buf[:0])
+}
+
+// valueOf copies the value of an item into buf. Where Badger can't read one in its value log, which databases from before
+// have, it says so to its logger only.
+func valueOf(item *badger.Item, buf []byte) ([]byte, error) {
+	value, err := item.ValueCopy(buf)
+	if err == nil && len(value) == 0 && item.ValueSize() > 0 {
+		err = errors.New("it is not in the value log")
+	}
 	if err != nil {
 		return nil, unreadable(err)
 	}

@@ -114,10 +114,10 @@ func TestReadersCommitNothing(t *testing.T) {
 func TestUpdatesThatDoNotFitTogetherAreSplit(t *testing.T) {
 	e := openEngine(t, Options{Dir: t.TempDir()})
 	commits := countCommits(e)
-	value := make([]byte, 3<<20)
+	value := make([]byte, 900<<10)
 	answers := queued(t, e, 6, func(i int) error {
 		return e.Update(t.Context(), func(tx store.Tx) error {
-			for j := range i % 4 { // 0, 3, 6, 9 MB; at most 8 fit
+			for j := range i % 4 { // 0, 0.9, 1.8, 2.7 MB; at most 2.5 fit
 				if err := tx.Put(fmt.Appendf(nil, "%d/%d", i, j), value, 0); err != nil {
 					return err
 				}
