@@ -3,15 +3,17 @@ package hardening
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
@@ -32,24 +34,59 @@ type house struct {
 	db      *store.DB
 	issuer  *issuer.Issuer
 	handler http.Handler
-	ann     string // the ID of a person
+	ring    *keys.Ring
+	dir     string
 }
+
+// The people of the configuration are pools, for of everything a person may have so much only; what is more ends what
+// is oldest.
+const (
+	coder  = "coder"  // gives codes to an app, and answers devices
+	signer = "signer" // signs in and out
+	barred = "barred" // is disabled and enabled
+	pool   = 20
+
+	dee      = "dee" // takes back what the app "shop" was given
+	password = "a password of the configuration"
+)
+
+// passwordHash costs little, for that is not what is tested.
+var passwordHash = sync.OnceValue(func() string {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return string(hash)
+})
+
+func people() []issuer.Person {
+	list := []issuer.Person{{Name: dee, PasswordHash: passwordHash()}}
+	for _, name := range []string{coder, signer, barred} {
+		for n := range pool {
+			list = append(list, issuer.Person{Name: fmt.Sprint(name, n), PasswordHash: passwordHash()})
+		}
+	}
+	return list
+}
+
+// oneOf is one of the people of a pool.
+func oneOf(name string) string { return fmt.Sprint(name, rand.IntN(pool)) }
 
 func open(ctx context.Context, dir string) (*house, error) {
 	engine, err := badgerstore.Open(badgerstore.Options{Dir: dir, MinFree: -1})
 	if err != nil {
 		return nil, err
 	}
-	h := &house{engine: engine}
+	h := &house{engine: engine, dir: dir}
 	if h.db, err = store.Open(ctx, engine, "default", nil); err != nil {
 		return nil, err
 	}
-	ring, err := keys.Open(ctx, keys.Config{DB: h.db, Retain: func() time.Duration { return time.Hour }})
+	h.ring, err = keys.Open(ctx, keys.Config{DB: h.db, Retain: func() time.Duration { return time.Hour }})
 	if err != nil {
 		return nil, err
 	}
 	h.issuer, err = issuer.New(issuer.Config{
-		Identifier: identifier, DB: h.db, Ring: ring, RefreshGrace: time.Nanosecond,
+		Identifier: identifier, DB: h.db, Ring: h.ring, RefreshGrace: time.Nanosecond, Users: people(),
 		Scopes: []issuer.Scope{{Name: "read"}, {Name: "write"}},
 		Clients: []store.Client{
 			{ID: "orders-sync", SecretHash: store.HashSecret(secret), Grants: []string{"client_credentials"}},
@@ -58,13 +95,18 @@ func open(ctx context.Context, dir string) (*house, error) {
 				ID: "app", Public: true, RedirectURIs: []string{redirect},
 				Grants: []string{"authorization_code", "refresh_token"},
 			},
+			{
+				ID: "shop", Public: true, RedirectURIs: []string{redirect},
+				Grants: []string{"authorization_code", "refresh_token"},
+			},
+			{ID: "tv", SecretHash: store.HashSecret(secret), Grants: []string{"device_code"}},
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	h.handler = h.issuer.Handler("")
-	return h, h.findAnn()
+	return h, nil
 }
 
 func (h *house) close() {
@@ -72,19 +114,19 @@ func (h *house) close() {
 	_ = h.engine.Close()
 }
 
-// findAnn makes the person that tokens are made for, unless there is one.
-func (h *house) findAnn() error {
-	err := h.view(func(r *store.Records) error {
-		u, err := r.UserByLogin("ann")
-		if err == nil {
-			h.ann = u.ID
+// invite has all people of the configuration sign in once, for only then they are known, and a backup has them. Who
+// gives codes allows the app what it asks for.
+func (h *house) invite() error {
+	for _, p := range people() {
+		session, err := h.signIn(p.Name, password)
+		if err == nil && strings.HasPrefix(p.Name, coder) {
+			_, err = h.authorize("app", session)
 		}
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		h.ann, err = h.person("ann")
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func (h *house) view(fn func(*store.Records) error) error { return h.db.View(context.Background(), fn) }
@@ -108,6 +150,7 @@ func (h *house) post(path, client, secret string, pairs ...string) ([]byte, erro
 		form.Set("client_id", client)
 	}
 	r := httptest.NewRequest(http.MethodPost, identifier+path, strings.NewReader(form.Encode()))
+	r.RemoteAddr = anyAddress()
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if secret != "" {
 		r.SetBasicAuth(client, secret)
@@ -127,21 +170,8 @@ func (h *house) clientToken(client, secret string) (string, error) {
 	return a.Access, err
 }
 
-// code writes a code as the authorization endpoint does.
-func (h *house) code() (string, error) {
-	code := store.NewSecret(store.AuthorizationCode)
-	sum := sha256.Sum256([]byte(verifier))
-	return code, h.update(func(r *store.Records) error {
-		return r.PutCode(store.HashSecret(code), &store.Code{
-			ID: store.NewID(r.Now()), ClientID: "app", UserID: h.ann, Issuer: identifier, RedirectURI: redirect,
-			RedirectSent: true, Scopes: []string{"read"}, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-			AuthenticatedAt: r.Now(), IssuedAt: r.Now(), ExpiresAt: r.Now().Add(time.Minute),
-		})
-	})
-}
-
-func (h *house) redeem(code string) (answer, error) {
-	body, err := h.post("/oauth/token", "app", "", "grant_type", "authorization_code", "code", code,
+func (h *house) redeem(code, client string) (answer, error) {
+	body, err := h.post("/oauth/token", client, "", "grant_type", "authorization_code", "code", code,
 		"redirect_uri", redirect, "code_verifier", verifier)
 	if err != nil {
 		return answer{}, err
@@ -149,24 +179,22 @@ func (h *house) redeem(code string) (answer, error) {
 	return decode(body)
 }
 
-func (h *house) refresh(token string) (answer, error) {
-	body, err := h.post("/oauth/token", "app", "", "grant_type", "refresh_token", "refresh_token", token)
+// redeemDevice asks for what a person has given to a device.
+func (h *house) redeemDevice(code string) (answer, error) {
+	body, err := h.post("/oauth/token", "tv", secret, "grant_type", "urn:ietf:params:oauth:grant-type:device_code",
+		"device_code", code)
 	if err != nil {
 		return answer{}, err
 	}
 	return decode(body)
 }
 
-func (h *house) forgetPersonal(token string) error {
-	var t *store.Token
-	err := h.view(func(r *store.Records) (err error) {
-		t, err = r.PersonalToken(store.HashSecret(token))
-		return err
-	})
+func (h *house) refresh(token, client string) (answer, error) {
+	body, err := h.post("/oauth/token", client, "", "grant_type", "refresh_token", "refresh_token", token)
 	if err != nil {
-		return err
+		return answer{}, err
 	}
-	return h.issuer.RevokePersonalToken(context.Background(), h.ann, t.ID)
+	return decode(body)
 }
 
 // active asks whether a token is good, as a resource server does.
