@@ -241,8 +241,8 @@ func (c cursor) value(buf []byte) ([]byte, error) {
 	return valueOf(c.it.Item(), buf[:0])
 }
 
-// valueOf copies the value of an item into buf. Where Badger can't read one in its value log, which databases from before
-// have, it says so to its logger only.
+// valueOf copies the value of an item into buf. Where Badger can't read one in its value log, which databases from
+// before have, it says so to its logger only.
 func valueOf(item *badger.Item, buf []byte) ([]byte, error) {
 	value, err := item.ValueCopy(buf)
 	if err == nil && len(value) == 0 && item.ValueSize() > 0 {

@@ -170,8 +170,8 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	return passing(t.commit())
 }
 
-// passing marks a conflict of a View, which PostgreSQL has none of, but others that speak its protocol have, as a failure
-// that may pass: fn has used what it has read, so that it is not run again here.
+// passing marks a conflict of a View, which PostgreSQL has none of, but others that speak its protocol have, as a
+// failure that may pass: fn has used what it has read, so that it is not run again here.
 func passing(err error) error {
 	if conflict(err) {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)

@@ -33,7 +33,8 @@ func (s *suite) warmNode(ctx context.Context) (rows []*row, err error) {
 	badger := &row{Work: "passport_auth, one token, warm, Badger", leg: "badger"}
 	again := &row{Work: "the same on Badger in another process, to that", leg: "again"}
 	node := &row{
-		Work: "the same on PostgreSQL with metrics, audit log and events, to that", leg: "postgres", bars: []bar{cpuAtMost(1.02)},
+		Work: "the same on PostgreSQL with metrics, audit log and events, to that", leg: "postgres",
+		bars: []bar{cpuAtMost(1.02)},
 	}
 	for n := range nodeRounds * s.rounds {
 		taken, err := s.nodePairs(ctx, n, server.Database())
