@@ -11,9 +11,9 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// valueThreshold is the size of a value from which on Badger keeps it in its value log, the largest that there can be: no
-// value is that large. When the power fails, what was not synced may have reached the log and not the value log; an update
-// is then there, though it was not acknowledged, and values of it are not.
+// valueThreshold is the size of a value from which on Badger keeps it in its value log, the largest that it may be: no
+// value is that large. When the power fails, what was not synced may have reached the log and not the value log; an
+// update is then there, though it was not acknowledged, and values of it are not.
 const valueThreshold = 1 << 20
 
 // badgerOptions are Badger's, sized for a gateway; its defaults are for a big database. Files of the log and of the
