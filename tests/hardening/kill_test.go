@@ -83,7 +83,6 @@ func rareIn(round int) string {
 // work does every kind of write, in several goroutines, and prints each success once it has the answer. What it is
 // about to end it prints before: when it is killed in between, either is right.
 func work(dir, extra string) error {
-	began := time.Now()
 	h, err := open(context.Background(), dir)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func work(dir, extra string) error {
 		defer print.Unlock()
 		os.Stdout.WriteString(strings.Join(words, " ") + "\n")
 	}
-	say("opened", time.Since(began).String())
+	say("opened")
 	jobs := []job{
 		(*house).workTokens, (*house).workTokens, codes(), codes(), (*house).workPersonal, (*house).workPeople,
 		(*house).workClients, (*house).workSessions, devices(), (*house).workConsent, (*house).workBarred,
@@ -184,7 +183,7 @@ func TestKillForgetsNothing(t *testing.T) {
 		opening[len(opening)/2], opening[len(opening)-1], checking)
 }
 
-// runAndKill lets the child work, kills it a while after its first answer, and returns what it said.
+// runAndKill lets the child work, kills it a while after it has said the first thing beside that it has opened, and returns what it said.
 func runAndKill(t *testing.T, dir, extra string, after time.Duration) (said []fact) {
 	t.Helper()
 	self, err := os.Executable()

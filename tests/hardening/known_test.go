@@ -3,6 +3,7 @@ package hardening
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,13 +28,15 @@ type known struct {
 	password                   string // of pat; empty: unknown
 	wrongPassword              string
 	checkedPasswords           int
-	consent                    fact
+	consent                    fact // the last one
+
 	// What is checked in the round in which it is said.
 	liveOnce, session, device set
 	approved, unused          set
 	deadCode, deadRefresh     set
 	codes, refresh            map[string]string // what is spent, and what it gave
 	spent                     set               // refresh tokens that have been used
+	signedOut, usedDevice     set               // later in noSession, spentDevice
 	guessed                   map[string]int
 }
 
@@ -51,6 +54,7 @@ func newKnown() *known {
 func (k *known) forget() {
 	k.liveOnce, k.session, k.device, k.approved, k.unused = set{}, set{}, set{}, set{}, set{}
 	k.deadCode, k.deadRefresh, k.spent = set{}, set{}, set{}
+	k.signedOut, k.usedDevice = set{}, set{}
 	k.codes, k.refresh, k.guessed = map[string]string{}, map[string]string{}, map[string]int{}
 }
 
@@ -58,14 +62,14 @@ func (k *known) forget() {
 var words = []string{
 	"live", "live-once", "dead", "person", "no-person", "code", "spent-code", "spent-refresh", "session", "no-session",
 	"device", "approved", "spent-device", "consent", "dead-code", "dead-refresh", "person-is", "client", "client-name",
-	"no-client", "password", "key", "retired", "purged", "guessed", "backup", "restored",
+	"no-client", "password", "key", "retired", "purging", "guessed", "backup", "restored",
 }
 
 func (k *known) learn(said []fact) {
 	sets := map[string]set{
 		"live": k.live, "live-once": k.liveOnce, "dead": k.dead, "person": k.people, "no-person": k.nobody,
-		"code": k.unused, "session": k.session, "no-session": k.noSession, "device": k.device, "approved": k.approved,
-		"spent-device": k.spentDevice, "dead-code": k.deadCode, "dead-refresh": k.deadRefresh, "key": k.keys,
+		"code": k.unused, "session": k.session, "no-session": k.signedOut, "device": k.device, "approved": k.approved,
+		"spent-device": k.usedDevice, "dead-code": k.deadCode, "dead-refresh": k.deadRefresh, "key": k.keys,
 		"retiring": k.retiring, "retired": k.retired,
 	}
 	for _, words := range said {
@@ -245,11 +249,14 @@ func (k *known) checkSessions(t *testing.T, h *house) {
 			t.Errorf("a session is forgotten: %s", session)
 		}
 	}
-	some(k.noSession, sample, func(session string, _ bool) {
+	check := func(session string, _ bool) {
 		if h.signedIn(session) {
 			t.Errorf("a session that was ended is good: %s", session)
 		}
-	})
+	}
+	some(k.signedOut, sample, check)
+	some(k.noSession, fewer, check)
+	maps.Copy(k.noSession, k.signedOut)
 }
 
 // checkConsent asks for the app without a page that could ask the person.
@@ -339,14 +346,16 @@ func (k *known) checkDevices(t *testing.T, h *house) {
 		if _, err := h.redeemDevice(code); err != nil {
 			t.Errorf("what a person has allowed a device is forgotten: %v", err)
 		}
-		k.spentDevice[code] = true
+		k.usedDevice[code] = true
 	}
 	check := func(code string, _ bool) {
 		if _, err := h.redeemDevice(code); err == nil {
 			t.Errorf("a device code is good twice: %s", code)
 		}
 	}
-	some(k.spentDevice, sample, check)
+	some(k.usedDevice, sample, check)
+	maps.Copy(k.spentDevice, k.usedDevice)
+	some(k.spentDevice, fewer, check)
 }
 
 func (k *known) checkCodes(t *testing.T, h *house) {

@@ -272,6 +272,7 @@ func (h *house) workKeys(say say) error {
 
 // workPurge removes the records of what was revoked, which stays revoked.
 func (h *house) workPurge(say say) error {
+	say("purging")
 	n, err := h.issuer.Purge(context.Background(), issuer.PurgeFilter{Revoked: true})
 	if err != nil {
 		return err
