@@ -265,8 +265,8 @@ func (g *secretGuesses) sweep(now time.Time) {
 	}
 }
 
-// makeRoom forgets who does not wait, and otherwise what comes first. What is in the store stays until it is old:
-// otherwise there was no bound to that.
+// makeRoom forgets who does not wait, and otherwise what comes first: so many at once that a flood does not go through
+// all of them at each guess. What is in the store stays until it is old: otherwise there was no bound to that.
 func (g *secretGuesses) makeRoom(now time.Time) {
 	g.sweep(now)
 	for id, of := range g.by {
@@ -278,7 +278,7 @@ func (g *secretGuesses) makeRoom(now time.Time) {
 		}
 	}
 	for id, of := range g.by {
-		if len(g.by) < maxSecretGuesses {
+		if len(g.by) < maxSecretGuesses*15/16 {
 			return
 		}
 		if !of.kept {
