@@ -183,7 +183,8 @@ func TestKillForgetsNothing(t *testing.T) {
 		opening[len(opening)/2], opening[len(opening)-1], checking)
 }
 
-// runAndKill lets the child work, kills it a while after it has said the first thing beside that it has opened, and returns what it said.
+// runAndKill lets the child work, kills it a while after its first answer since it has opened, and returns what it
+// said.
 func runAndKill(t *testing.T, dir, extra string, after time.Duration) (said []fact) {
 	t.Helper()
 	self, err := os.Executable()
