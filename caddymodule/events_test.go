@@ -104,9 +104,7 @@ func subscribed(t *testing.T, slow chan struct{}, change func(*App), names ...st
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := caddy.Load(text, true); err != nil {
-			t.Fatal(err)
-		}
+		h.loadJSON(text)
 		h.http.CloseIdleConnections() // Caddy closes those of the old config when it likes
 	}
 	load()
