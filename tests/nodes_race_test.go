@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -159,20 +158,7 @@ func TestReplicaIsPromotedUnderTraffic(t *testing.T) {
 	nodes := threeNodes(t, pgtest.URL(strings.TrimPrefix(address.Path, "/"), primary, replica))
 	token := nodes[0].Token("demo", demoSecret, "read")
 	var issued, unavailable atomic.Int64
-	issue := func() error {
-		resp, err := issueOn(nodes[rand.IntN(len(nodes))])
-		switch {
-		case err != nil:
-			return err
-		case resp.Status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
-			unavailable.Add(1)
-			return nil
-		case resp.Status != http.StatusOK:
-			return fmt.Errorf("a token: %d %s", resp.Status, resp.Body)
-		}
-		issued.Add(1)
-		return callOn(nodes[rand.IntN(len(nodes))], resp.String("access_token"))
-	}
+	issue := issuing(nodes[:], &issued, &unavailable)
 	use := func() error { return callOn(nodes[rand.IntN(len(nodes))], token) }
 	tr := startTraffic(issue, issue, use)
 	nodes[0].Eventually("tokens are issued", func() bool { return issued.Load() > 20 })

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -102,20 +101,9 @@ func TestSilentNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.silent(true)
-	var issued atomic.Int64
+	var issued, unavailable atomic.Int64
 	use := func() error { return callOn(a, token) }
-	ask := func() error {
-		resp, err := issueOn(a)
-		switch {
-		case err != nil:
-			return err
-		case resp.Status == http.StatusOK: // the network is back
-			issued.Add(1)
-		case resp.Status != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "":
-			return fmt.Errorf("a token: %d %s", resp.Status, resp.Body)
-		}
-		return nil
-	}
+	ask := issuing([]*gateway.Gateway{a}, &issued, &unavailable)
 	tr := startTraffic(use, ask, ask)
 	if resp, err := issueOn(a); err != nil || resp.Status != http.StatusServiceUnavailable {
 		t.Errorf("a token: %d %s %v", resp.Status, resp.Body, err)

@@ -63,6 +63,25 @@ func issueOn(g *gateway.Gateway) (gateway.Response, error) {
 	return g.Try(formOfDemo(g, "/oauth/token", form))
 }
 
+// issuing is the work of asking any of the nodes for a token, and of calling any with it. That the database is out of
+// reach is no fault, if that is what the answer says.
+func issuing(nodes []*gateway.Gateway, issued, unavailable *atomic.Int64) func() error {
+	return func() error {
+		resp, err := issueOn(nodes[rand.IntN(len(nodes))])
+		switch {
+		case err != nil:
+			return err
+		case resp.Status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+			unavailable.Add(1)
+			return nil
+		case resp.Status != http.StatusOK:
+			return fmt.Errorf("a token: %d %s", resp.Status, resp.Body)
+		}
+		issued.Add(1)
+		return callOn(nodes[rand.IntN(len(nodes))], resp.String("access_token"))
+	}
+}
+
 // callOn calls the API of a node with a token.
 func callOn(g *gateway.Gateway, token string) error {
 	req, err := http.NewRequest(http.MethodGet, g.URL+"/orders", nil)
@@ -183,20 +202,8 @@ func TestDatabaseIsKilledUnderTraffic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var unavailable atomic.Int64
-	issue := func() error {
-		resp, err := issueOn(nodes[rand.IntN(2)])
-		switch {
-		case err != nil:
-			return err
-		case resp.Status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
-			unavailable.Add(1)
-			return nil
-		case resp.Status != http.StatusOK:
-			return fmt.Errorf("a token: %d %s", resp.Status, resp.Body)
-		}
-		return callOn(nodes[rand.IntN(2)], resp.String("access_token"))
-	}
+	var issued, unavailable atomic.Int64
+	issue := issuing(nodes, &issued, &unavailable)
 	use := func() error {
 		g := nodes[rand.IntN(2)]
 		return errors.Join(callOn(g, token), callOn(g, stored))

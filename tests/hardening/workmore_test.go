@@ -93,11 +93,7 @@ func (h *house) workConsent(say say) error {
 
 func (h *house) connectAndDisconnect(session string, say say) error {
 	say("consent", "unknown", session)
-	code, err := h.authorize("shop", session)
-	if err != nil {
-		return err
-	}
-	answer, err := h.redeem(code, "shop")
+	answer, err := h.connect("shop", session)
 	if err != nil {
 		return err
 	}
@@ -139,11 +135,7 @@ func (h *house) workBarred(say say) error {
 		return err
 	}
 	say("session", session)
-	code, err := h.authorize("app", session)
-	if err != nil {
-		return err
-	}
-	answer, err := h.redeem(code, "app")
+	answer, err := h.connect("app", session)
 	if err != nil {
 		return err
 	}
@@ -223,11 +215,7 @@ func (h *house) workPassword(say say) error {
 	if err != nil {
 		return err
 	}
-	code, err := h.authorize("app", session)
-	if err != nil {
-		return err
-	}
-	answer, err := h.redeem(code, "app")
+	answer, err := h.connect("app", session)
 	if err != nil {
 		return err
 	}
