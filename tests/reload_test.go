@@ -71,7 +71,7 @@ func (c *callers) send(request func() *http.Request) (gateway.Response, error) {
 }
 
 func droppedByCaddy(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		strings.Contains(err.Error(), "server closed idle connection")
 }
 

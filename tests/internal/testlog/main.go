@@ -1,5 +1,6 @@
 // Command testlog reads what `go test -json` prints and shows what a person wants to see of it: the output of tests
-// that failed, one line a package, and the tests that were skipped. It exits with 1 when a test failed, or when one was
+// that failed, one line a package, and in the end what each of those tests said itself, and the tests that were
+// skipped. It exits with 1 when a test failed, or when one was
 // skipped and the environment has CI=true: in CI, everything that a test needs is there.
 package main
 
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -32,7 +34,7 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 	type test struct{ pkg, name string }
 	output := map[test][]string{} // of the tests that have not ended
 	var passed, failed int
-	var skipped []string
+	var faults, skipped []string
 	broken := false
 
 	show := func(t test) {
@@ -85,6 +87,8 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 			delete(output, t)
 		case e.Action == "fail":
 			failed++
+			faults = append(faults, "FAIL: "+e.Package+" "+e.Test+"\n")
+			faults = append(faults, said(output[t])...)
 			show(t)
 		case e.Action == "skip":
 			skipped = append(skipped, e.Package+" "+e.Test+": "+reason(output[t]))
@@ -93,6 +97,9 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 	}
 
 	fmt.Fprintf(w, "\n%d tests passed, %d failed, %d skipped\n", passed, failed, len(skipped))
+	for _, fault := range faults {
+		fmt.Fprint(w, fault)
+	}
 	for _, s := range skipped {
 		fmt.Fprintf(w, "skipped: %s\n", s)
 	}
@@ -100,6 +107,23 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 		fmt.Fprintln(w, "FAIL: in CI no test may skip")
 	}
 	return failed == 0 && !broken && (!skipFails || len(skipped) == 0), nil
+}
+
+// ownLine begins what a test said with t.Error and the like, and not a process that it started.
+var ownLine = regexp.MustCompile(`^\s+\w+\.go:\d+: `)
+
+// said is the beginning of what a test said itself, which may stand far up between the logs of what it ran.
+func said(output []string) (lines []string) {
+	const most, length = 10, 500
+	for _, line := range output {
+		if ownLine.MatchString(line) && len(lines) < most {
+			if len(line) > length {
+				line = line[:length] + " …\n"
+			}
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // reason is what a test said when it skipped: the line between its "=== RUN" and "--- SKIP".

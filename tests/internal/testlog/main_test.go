@@ -25,6 +25,11 @@ func TestSummarize(t *testing.T) {
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p"}
 `
+	const loud = `{"Action":"output","Package":"p","Test":"TestBad","Output":"    a_test.go:7: broken\n"}
+{"Action":"output","Package":"p","Test":"TestBad","Output":"        {\"level\":\"info\"}\n"}
+{"Action":"output","Package":"p","Test":"TestBad","Output":"--- FAIL: TestBad (0.00s)\n"}
+{"Action":"fail","Package":"p","Test":"TestBad"}
+`
 	const cut = `{"Action":"output","Package":"p","Test":"TestLong","Output":"panic: test timed out\n"}
 {"Action":"fail","Package":"p"}
 `
@@ -38,6 +43,10 @@ func TestSummarize(t *testing.T) {
 	}{
 		{"a pass shows the package alone", pass + closing, true, true, "ok  \tp", "chatter"},
 		{"a failure shows its output", pass + fail, false, false, "broken", "chatter"},
+		{
+			"a failure is told again in the end, without what the test ran",
+			loud, false, false, "0 skipped\nFAIL: p TestBad\n    a_test.go:7: broken\n", "0 skipped\n    ",
+		},
 		{"a skip is told with its reason", skip + closing, false, true, "TestIdle: a_test.go:9: no strace here", "FAIL"},
 		{"a skip fails in CI", skip + closing, true, false, "no test may skip", "panic"},
 		{"a test that was cut off shows its output", cut, false, false, "test timed out", "ok"},
