@@ -3,7 +3,7 @@
 // as long as a token that it signed may live.
 //
 // Begin at [Open] for the ring and at [Key] for a single key. Signing and verifying go straight to the standard
-// library; jwx reads and renders JSON Web Keys.
+// library, but that package es256 verifies; jwx reads and renders JSON Web Keys.
 package keys
 
 import (
@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys/es256"
 )
 
 const (
@@ -35,6 +37,7 @@ type Key struct {
 	rsa *rsa.PrivateKey
 	ed  ed25519.PrivateKey
 
+	es256    *es256.Key // what verifies; of ES256 alone
 	edPublic ed25519.PublicKey
 	sigSize  int // bytes of a signature: every one has the same
 
@@ -86,6 +89,9 @@ func newKey(priv crypto.Signer, alg Algorithm, id string) (*Key, error) {
 	case *ecdsa.PrivateKey:
 		k.ec = priv
 		k.sigSize = 2 * ((priv.Curve.Params().BitSize + 7) / 8)
+		if alg == ES256 {
+			k.es256 = es256.New(&priv.PublicKey)
+		}
 	case *rsa.PrivateKey:
 		k.rsa = priv
 		k.sigSize = priv.Size()

@@ -69,10 +69,11 @@ func (k *Key) Verify(signingInput, signature []byte) bool {
 	switch k.alg {
 	case ES256:
 		sum := sha256.Sum256(signingInput)
-		return k.verifyECDSA(sum[:], signature)
+		return k.es256.Verify(&sum, signature)
 	case ES384:
 		sum := sha512.Sum384(signingInput)
-		return k.verifyECDSA(sum[:], signature)
+		var buf [derSize]byte
+		return ecdsa.VerifyASN1(&k.ec.PublicKey, sum[:], appendDER(buf[:0], signature))
 	case RS256:
 		sum := sha256.Sum256(signingInput)
 		return rsa.VerifyPKCS1v15(&k.rsa.PublicKey, crypto.SHA256, sum[:], signature) == nil
@@ -82,11 +83,6 @@ func (k *Key) Verify(signingInput, signature []byte) bool {
 	default: // EdDSA; newKey knows no other
 		return ed25519.Verify(k.edPublic, signingInput, signature)
 	}
-}
-
-func (k *Key) verifyECDSA(sum, signature []byte) bool {
-	var buf [derSize]byte
-	return ecdsa.VerifyASN1(&k.ec.PublicKey, sum, appendDER(buf[:0], signature))
 }
 
 // JWS has r and s at a fixed width (RFC 7518 §3.4), the standard library takes and gives the DER of

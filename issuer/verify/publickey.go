@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"github.com/oauth2-passport/caddy-passport/issuer/keys/es256"
 )
 
 // Bounds of the keys of another issuer.
@@ -72,6 +74,7 @@ type publicKey struct {
 	kid string           // `kid`; empty where it has none
 	alg string           // the only algorithm that it is for; empty: all that fit it
 	key crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey
+	es  *es256.Key       // what verifies ES256; nil where it does not
 	id  string           // the SHA-256 of what it is: a key that changes under its kid is another one
 }
 
@@ -103,6 +106,9 @@ func newPublicKey(key crypto.PublicKey, kid, alg string) (*publicKey, error) {
 	}
 	sum := sha256.Sum256(der)
 	k := &publicKey{kid: kid, alg: alg, key: key, id: string(sum[:])}
+	if k.fits("ES256") {
+		k.es = es256.New(key.(*ecdsa.PublicKey))
+	}
 	if alg != "" && !k.fits(alg) {
 		return nil, fmt.Errorf("its algorithm %.40q does not fit it", alg)
 	}
@@ -130,6 +136,10 @@ func (k *publicKey) fits(alg string) bool {
 func (k *publicKey) verify(alg, input string, signature []byte) bool {
 	if !k.fits(alg) {
 		return false
+	}
+	if alg == "ES256" {
+		sum := sha256.Sum256(bytesOf(input))
+		return k.es.Verify(&sum, signature)
 	}
 	a := algorithms[alg]
 	var sum []byte
