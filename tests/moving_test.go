@@ -14,9 +14,10 @@ import (
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
 )
 
-// TestMovingToPostgreSQL writes a backup of a gateway on Badger while it issues tokens, and restores it on one of two
-// nodes: both go on with its clients, its keys and its tokens, and what was revoked stays so.
-func TestMovingToPostgreSQL(t *testing.T) {
+// TestMovingToPostgreSQLAndBack writes a backup of a gateway on Badger while it issues tokens, and restores it on one of
+// two nodes: both go on with its clients, its keys and its tokens, and what was revoked stays so. A backup of theirs
+// does as much for another gateway on Badger.
+func TestMovingToPostgreSQLAndBack(t *testing.T) {
 	upstream := gateway.NewUpstream(t)
 	caddyfile := strings.Replace(node, "\t\tstorage postgres {env.DATABASE_URL}\n", "", 1)
 	old := gateway.Start(t, caddyfile, "UPSTREAM="+upstream.Addr, "DEMO_SECRET="+demoSecret)
@@ -60,7 +61,8 @@ func TestMovingToPostgreSQL(t *testing.T) {
 	if restored := call(a, "restore", file); restored != written {
 		t.Errorf("%d records are restored, %d were written", restored, written)
 	}
-	for _, g := range []*gateway.Gateway{a, b} {
+	goesOn := func(g *gateway.Gateway, live, revoked string) {
+		t.Helper()
 		g.Eventually("a token of before is good", func() bool { return callOn(g, live) == nil })
 		g.Eventually("one that was revoked is not", func() bool {
 			return g.Get("/orders", revoked).Status == http.StatusUnauthorized
@@ -70,7 +72,23 @@ func TestMovingToPostgreSQL(t *testing.T) {
 			return g.Form("/oauth/token", id, secret, form).Status == http.StatusOK
 		})
 	}
-	if err := callOn(b, a.Token(id, secret, "read")); err != nil {
+	goesOn(a, live, revoked)
+	goesOn(b, live, revoked)
+	given, ended := a.Token(id, secret, "read"), a.Token(id, secret, "read")
+	if err := callOn(b, given); err != nil {
 		t.Error(err)
 	}
+	resp = b.Form("/oauth/revoke", id, secret, url.Values{"token": {ended}})
+	if resp.Status != http.StatusOK {
+		t.Fatalf("revoking: %d %s", resp.Status, resp.Body)
+	}
+
+	file = filepath.Join(t.TempDir(), "backup")
+	written = call(b, "backup", file)
+	alone := gateway.Start(t, caddyfile, "UPSTREAM="+upstream.Addr, "DEMO_SECRET="+demoSecret)
+	if restored := call(alone, "restore", file); restored != written {
+		t.Errorf("%d records are restored, %d were written", restored, written)
+	}
+	goesOn(alone, live, revoked)
+	goesOn(alone, given, ended)
 }

@@ -30,17 +30,18 @@ const (
 	respondedBody = 850 // bytes: about what the answer of the token endpoint has
 )
 
-// gateway is one Caddy. One process has every variant that is compared with another, each on a port of its own, so
-// that they share the binary's layout in memory, the heap and the pace of its collector: of two processes with the
-// same config one is easily three per cent dearer than the other.
+// gateway is one Caddy. A process has every variant of the guarded site, each on a port of its own, so that those share
+// the binary's layout in memory, the heap and the pace of its collector: of two processes with the same config one is
+// easily three per cent dearer than the other.
 type gateway struct {
 	*process
 	dir       string
-	algorithm string // empty: Caddy without an issuer
-	storage   string // of the issuer, as the Caddyfile has it; empty: Badger
-	options   string // more lines of the global options
-	foreign   bool   // another Caddy, which has nothing of this program
-	admin     string // address of the admin endpoint
+	algorithm string   // empty: Caddy without an issuer
+	storage   string   // of the issuer, as the Caddyfile has it; empty: Badger
+	options   string   // more lines of the global options
+	foreign   bool     // another Caddy, which has nothing of this program
+	plain     *gateway // bare Caddy: a process that has no issuer; nil where nothing is compared with it
+	admin     string   // address of the admin endpoint
 
 	bare       string // address of the site that has reverse_proxy only
 	floor      string // address of the same site with one signature's verification; see [floor]

@@ -75,8 +75,24 @@ func (m *mint) ready() (*http.Request, error) {
 	return request, nil
 }
 
-// bareLeg is the site with reverse_proxy alone. It gets the requests that the guarded site gets, tokens included.
-func bareLeg(name string, g *gateway, token string) *leg {
+// plainGateway starts the bare Caddy of a gateway: the same program, whose config has no issuer.
+func (s *suite) plainGateway(ctx context.Context, g *gateway, options ...func(*gateway)) (*gateway, error) {
+	plain, err := s.newGateway(filepath.Base(g.dir)+"-plain", "")
+	if err != nil {
+		return nil, err
+	}
+	for _, option := range options {
+		option(plain)
+	}
+	return plain, s.launch(ctx, plain, nil)
+}
+
+// bareLeg is the site with reverse_proxy alone of a bare Caddy. It gets the requests that the guarded site gets, tokens
+// included.
+func bareLeg(name string, g *gateway, token string) *leg { return besideLeg(name, g.plain, token) }
+
+// besideLeg is the site with reverse_proxy alone of the gateway itself.
+func besideLeg(name string, g *gateway, token string) *leg {
 	return &leg{name: name, gateway: g, load: load{
 		address: g.bare, requests: [][]byte{get(g.bare, token)}, clients: connections,
 	}}
@@ -111,14 +127,7 @@ func refusedLeg(name string, g *gateway, tokens ...string) *leg {
 }
 
 // warm: tokens that the gateway has seen before.
-func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, error) {
-	plain, err := s.newGateway(filepath.Base(g.dir)+"-plain", "")
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := s.launch(ctx, plain, nil); err != nil {
-		return nil, nil, err
-	}
+func warm(_ context.Context, _ *suite, g *gateway, m *mint) ([]*leg, []*row, error) {
 	tokens, err := m.tokens(warmTokens)
 	if err != nil {
 		return nil, nil, err
@@ -127,9 +136,9 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 	many.whole = true
 	fetched, fetchedBare := guardedLeg("fetched", g), bareLeg("bare, fetched", g, "")
 	fetched.load.requests = [][]byte{getPath(g.guarded, "/orders", tokens[0], fetchFields...)}
-	fetchedBare.load.requests = [][]byte{getPath(g.bare, "/orders", tokens[0], fetchFields...)}
+	fetchedBare.load.requests = [][]byte{getPath(g.plain.bare, "/orders", tokens[0], fetchFields...)}
 	headers := bareLeg("headers", g, "")
-	headers.load.address, headers.load.requests = g.headers, gets(g.headers, tokens[:1])
+	headers.load.address, headers.load.requests = g.plain.headers, gets(g.plain.headers, tokens[:1])
 	return []*leg{
 			bareLeg("bare", g, tokens[0]),
 			headers,
@@ -137,18 +146,17 @@ func warm(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 			many,
 			fetchedBare,
 			fetched,
-			bareLeg("bare, no issuer", plain, tokens[0]),
+			besideLeg("beside", g, tokens[0]),
 		}, []*row{
 			{Work: "bare reverse_proxy", leg: "bare"},
 			{Work: "bare reverse_proxy, to itself", leg: "bare", base: "bare"},
-			{Work: "bare reverse_proxy, Caddy without issuer", leg: "bare, no issuer", base: "bare"},
 			{Work: "request_header and reverse_proxy: the same header fields, no check", leg: "headers", base: "bare"},
-			{Work: "passport_auth, one token, warm, to that", leg: "one token", base: "headers"},
-			{Work: "passport_auth, one token, warm, to Caddy without issuer", leg: "one token", base: "bare, no issuer"},
 			{
 				Work: "passport_auth, one token, warm", leg: "one token", base: "bare",
 				bars: []bar{cpuAtMost(1.05), rateAtLeast(0.95)},
 			},
+			{Work: "reverse_proxy beside passport_auth, in one process", leg: "beside", base: "bare"},
+			{Work: "passport_auth, one token, warm, to that", leg: "one token", base: "beside"},
 			{
 				Work: "passport_auth, one token, warm, as a browser's fetch sends it", leg: "fetched", base: "bare, fetched",
 				bars: []bar{cpuAtMost(1.05), rateAtLeast(0.95)},
@@ -291,7 +299,7 @@ func gateOf(most int) variants {
 
 // tokens is what the token endpoint does, with every token on disk before it is answered.
 func tokens(_ context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, error) {
-	asked := func(name, address string, clients int, id string) *leg {
+	asked := func(name string, g *gateway, address string, clients int, id string) *leg {
 		return &leg{name: name, gateway: g, load: load{address: address, clients: clients, requests: [][]byte{
 			post(address, "/oauth/token", credentialsGrant, id, clientSecret),
 		}}}
@@ -312,11 +320,11 @@ func tokens(_ context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, e
 		row1.bars = []bar{absoluteRateAtLeast(1 / (0.75e-3 + max(s.sync.Over.Seconds(), 0.25e-3)))}
 	}
 	return []*leg{
-			asked("respond", g.respond, connections, clientID),
-			asked("64 clients", g.guarded, connections, clientID),
-			asked("64 clients, stored", g.guarded, connections, registered.ID),
-			asked("8 clients", g.guarded, 8, clientID),
-			asked("1 client", g.guarded, 1, clientID),
+			asked("respond", g.plain, g.plain.respond, connections, clientID),
+			asked("64 clients", g, g.guarded, connections, clientID),
+			asked("64 clients, stored", g, g.guarded, connections, registered.ID),
+			asked("8 clients", g, g.guarded, 8, clientID),
+			asked("1 client", g, g.guarded, 1, clientID),
 		}, []*row{
 			{Work: "respond to the same POST", leg: "respond"},
 			{Work: "one " + m.algorithm + " signature of the standard library", signatureOf: row64},
@@ -339,7 +347,7 @@ func introspect(ctx context.Context, _ *suite, g *gateway, _ *mint) ([]*leg, []*
 	if err != nil {
 		return nil, nil, err
 	}
-	asked := func(name, address string) *leg {
+	asked := func(name string, g *gateway, address string) *leg {
 		l := &leg{name: name, gateway: g, load: load{address: address, clients: connections}}
 		for _, token := range live {
 			l.load.requests = append(l.load.requests,
@@ -347,7 +355,7 @@ func introspect(ctx context.Context, _ *suite, g *gateway, _ *mint) ([]*leg, []*
 		}
 		return l
 	}
-	return []*leg{asked("respond", g.respond), asked("introspect", g.guarded)}, []*row{{
+	return []*leg{asked("respond", g.plain, g.plain.respond), asked("introspect", g, g.guarded)}, []*row{{
 		Work: "introspection, 1,000 live tokens, to respond", leg: "introspect", base: "respond",
 		bars: []bar{cpuAtMost(2.5)},
 	}}, nil

@@ -48,7 +48,7 @@ type sample struct {
 }
 
 // group is the legs and the rows that belong together. There are two of each leg, on two Caddy processes that have the
-// same config: see [suite.pair].
+// same config; see [suite.pair]. What they are compared with runs on two bare ones.
 type group struct {
 	legs [2][]*leg
 	rows []*row
@@ -134,14 +134,17 @@ type pair struct {
 	Foreign float64       `json:"foreign"`
 }
 
-// pair measures a leg and its base at the same time, on two processes of the same config, and once more with the
-// processes changed; the ratio is the geometric mean of both.
+// pair measures a leg and its base at the same time, on two processes, and once more on their twins; the ratio is the
+// geometric mean of both.
 //
 // The speed of a processor that other machines share wanders by a fifth from one second to the next, so that the ratio
 // of two measurements in turn says little. Two processes that run side by side are as fast or slow as each other at
 // each moment. That one of two equal processes is a little dearer, for its memory lies otherwise, comes out by the
-// change. And both have an issuer: a Caddy without one has a smaller heap and therefore collects garbage more often,
-// which would make passport_auth look cheaper than it is.
+// twins.
+//
+// A bare Caddy has a smaller heap than one with an issuer and collects garbage more often, which takes a few per cent
+// of its time. That is so for whoever puts passport_auth into a Caddy, and is part of the ratio; how passport_auth
+// compares with a bare site of its own process is a row of its own.
 func (s *suite) pair(ctx context.Context, g *group, r *row) (pair, error) {
 	p := pair{Ratio: 1}
 	for twin := range 2 {

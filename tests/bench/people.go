@@ -57,14 +57,14 @@ func (p *somebody) look(address string) []byte {
 
 // people: what comes from a person's script, and from a person's browser.
 func people(_ context.Context, _ *suite, g *gateway, _ *mint) ([]*leg, []*row, error) {
-	at := func(name, address string, request []byte) *leg {
+	look := func(name string, g *gateway, address string) *leg {
 		return &leg{name: name, gateway: g, load: load{
-			address: address, requests: [][]byte{request}, clients: connections,
+			address: address, requests: [][]byte{person.look(address)}, clients: connections,
 		}}
 	}
 	return []*leg{
 			bareLeg("bare, token", g, person.personal), guardedLeg("token", g, person.personal),
-			at("bare, session", g.bare, person.look(g.bare)), at("session", g.session, person.look(g.session)),
+			look("bare, session", g.plain, g.plain.bare), look("session", g, g.session),
 		}, []*row{
 			{
 				Work: "personal access token, warm", leg: "token", base: "bare, token", bars: []bar{cpuAtMost(1.05)},

@@ -33,8 +33,8 @@ func (r *report) missed() int {
 
 // table prints the report as a person reads it.
 func (r *report) table(w io.Writer) {
-	fmt.Fprintf(w, "%s\n%d rounds of %g s; medians (least–most); ratios are to the bare site of the same Caddy unless "+
-		"the work says otherwise\n\n", r.Host, r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "%s\n%d rounds of %g s; medians (least–most); ratios are to bare Caddy, a process without an issuer, "+
+		"unless the work says otherwise\n\n", r.Host, r.Rounds, r.Seconds)
 	lines := [][]string{{
 		"work", "bar", "CPU ratio", "CPU µs", "req/s ratio", "req/s", "p50 ms", "p99 ms", "allocs", "bytes", "",
 	}}

@@ -44,17 +44,11 @@ func (g *gateway) writeRoutes(b *strings.Builder, proxy string) {
 
 // routes: what a thousand routes beside it do to a site, and what passport_auth costs on one of them.
 func routes(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row, error) {
-	name := filepath.Base(g.dir)
-	plain, err := s.newGateway(name+"-plain", "")
+	many, of, err := s.issuerGateway(ctx, filepath.Base(g.dir)+"-many", m.algorithm, withRoutes)
 	if err != nil {
 		return nil, nil, err
 	}
-	withRoutes(plain)
-	if err := s.launch(ctx, plain, nil); err != nil {
-		return nil, nil, err
-	}
-	many, of, err := s.issuerGateway(ctx, name+"-many", m.algorithm, withRoutes)
-	if err != nil {
+	if many.plain, err = s.plainGateway(ctx, many, withRoutes); err != nil {
 		return nil, nil, err
 	}
 	own, err := m.token()
@@ -74,7 +68,7 @@ func routes(ctx context.Context, s *suite, g *gateway, m *mint) ([]*leg, []*row,
 	return []*leg{
 			bareLeg("bare alone", g, own), guardedLeg("alone", g, own),
 			bareLeg("bare beside", many, token), guardedLeg("beside", many, token),
-			route("bare route", plain), route("route", many),
+			route("bare route", many.plain), route("route", many),
 		}, []*row{
 			without,
 			{

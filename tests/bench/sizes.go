@@ -242,12 +242,21 @@ func inStore(ctx context.Context, dir string, do func(*store.DB) error) error {
 
 // fill records n live tokens.
 func fill(ctx context.Context, db *store.DB, m *mint, n int) error {
+	return fillWith(ctx, db, m, n, false)
+}
+
+// fillWith records n tokens, live or revoked ones.
+func fillWith(ctx context.Context, db *store.DB, m *mint, n int, revoked bool) error {
 	const batch = 500
 	return inParallel((n+batch-1)/batch, 8, func(i int) error {
 		return db.Update(ctx, func(r *store.Records) error {
 			for range min(batch, n-i*batch) {
 				record := m.record()
-				if err := r.PutToken(&record); err != nil {
+				err := r.PutToken(&record)
+				if err == nil && revoked {
+					err = r.RevokeToken(record.ID)
+				}
+				if err != nil {
 					return err
 				}
 			}

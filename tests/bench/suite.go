@@ -68,6 +68,7 @@ func (s *suite) works() []work {
 		{"cache", "memory of a token that has been seen", true, s.cacheMemory},
 		{"memory", "memory and files with many live tokens", false, s.liveMemory},
 		{"backup", "backup and restore of a million tokens, traffic beside", false, s.backups},
+		{"purge", "purge of revoked tokens, traffic beside", false, s.purges},
 		{"start", "start with a million live tokens", false, s.startTime},
 	}
 }
@@ -85,6 +86,9 @@ func (s *suite) grouped(name, algorithm string, prepare variants) func(context.C
 				return nil, err
 			}
 			g.mint = m
+			if one.plain, err = s.plainGateway(ctx, one); err != nil {
+				return nil, err
+			}
 			if g.legs[twin], g.rows, err = prepare(ctx, s, one, m); err != nil {
 				return nil, err
 			}
