@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -175,4 +176,37 @@ func BenchmarkIntrospect(b *testing.B) {
 	body := "token=" + h.tokenFor("orders-sync", "read write")
 	b.Run("configured", func(b *testing.B) { h.benchmark(b, "/oauth/introspect", basic("api", testSecret), body, 1) })
 	b.Run("stored", func(b *testing.B) { h.benchmark(b, "/oauth/introspect", basic(stored.ID, secret), body, 1) })
+}
+
+// BenchmarkPurge removes revoked tokens of which no more is known; the time on the clock has the rests in it.
+func BenchmarkPurge(b *testing.B) {
+	h := newHouse(b, func(c *Config) { c.Observer = nil })
+
+	for left := b.N; left > 0; left -= 500 {
+		h.update(func(r *store.Records) error {
+			for range min(500, left) {
+				now := r.Now()
+				t := store.Token{
+					ID: store.NewID(now), ClientID: "orders-sync", Issuer: testIdentifier, Scopes: []string{"read", "write"},
+					Audience: []string{testIdentifier}, IssuedAt: now, ExpiresAt: now.Add(time.Hour), KeyID: "k",
+					Grant: "client_credentials",
+				}
+				if err := r.PutToken(&t); err != nil {
+					return err
+				}
+				if err := r.RevokeToken(t.ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpu(b)
+	n, err := h.issuer.Purge(b.Context(), PurgeFilter{Revoked: true})
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+	if err != nil || n != b.N {
+		b.Fatalf("%d of %d were purged: %v", n, b.N, err)
+	}
 }

@@ -142,15 +142,18 @@ type PurgeFilter struct {
 	Age     time.Duration // only what has been so for that long
 }
 
-// Purging looks at so many records in one View, and removes so many in one Update.
+// Purging looks at so many records in one View, and removes so many in one Update, for which others wait. For each
+// moment that it works it rests so many times as long.
 const (
 	purgePage  = 1000
-	purgeBatch = 256
+	purgeBatch = 64
+	purgeRests = 9
 )
 
 // Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by
 // themselves, so that there are none to remove; a revoked token stays revoked without its record. It works in small
-// steps and rests between them for as long as they take, so that others have the storage for at least half the time.
+// steps and rests in between, so that others have the storage for nine tenths of the time: some thousand records a
+// second are removed.
 func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, err error) {
 	if !filter.Revoked {
 		return 0, ctx.Err()
@@ -162,12 +165,12 @@ func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, er
 	}()
 	for after, more := "", true; more; {
 		began := time.Now()
-		var ids []string
-		ids, after, more, err = i.purgeable(ctx, after, filter.Age)
+		var tokens []store.Token
+		tokens, after, more, err = i.purgeable(ctx, after, filter.Age)
 		if err != nil {
 			return removed, err
 		}
-		for batch := range slices.Chunk(ids, purgeBatch) {
+		for batch := range slices.Chunk(tokens, purgeBatch) {
 			if err := i.db.Update(ctx, func(r *store.Records) error { return deleteTokens(r, batch) }); err != nil {
 				return removed, err
 			}
@@ -176,7 +179,7 @@ func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, er
 		select {
 		case <-ctx.Done():
 			return removed, ctx.Err()
-		case <-time.After(time.Since(began)):
+		case <-time.After(purgeRests * time.Since(began)):
 		}
 	}
 	return removed, nil
@@ -185,10 +188,10 @@ func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, er
 // purgeable finds what is to be purged on the page of records after the one of that ID. more says that there are more
 // pages, and last where this one ends.
 func (i *Issuer) purgeable(ctx context.Context, after string, age time.Duration) (
-	ids []string, last string, more bool, err error,
+	tokens []store.Token, last string, more bool, err error,
 ) {
 	err = i.db.View(ctx, func(r *store.Records) error {
-		ids, last, more = nil, after, false
+		tokens, last, more = nil, after, false
 		seen := 0
 		return r.Tokens(after, func(t store.Token) error {
 			if seen == purgePage {
@@ -198,24 +201,18 @@ func (i *Issuer) purgeable(ctx context.Context, after string, age time.Duration)
 			seen++
 			last = t.ID
 			if !t.RevokedAt.IsZero() && r.Now().Sub(t.RevokedAt) >= age {
-				ids = append(ids, t.ID)
+				tokens = append(tokens, t)
 			}
 			return ctx.Err()
 		})
 	})
-	return ids, last, more, err
+	return tokens, last, more, err
 }
 
-func deleteTokens(r *store.Records, ids []string) error {
-	for _, id := range ids {
-		t, err := r.Token(id)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // it has expired meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		if err := r.DeleteToken(t); err != nil {
+// deleteTokens deletes what was revoked when it was read, and has stayed so.
+func deleteTokens(r *store.Records, tokens []store.Token) error {
+	for i := range tokens {
+		if err := r.DeleteToken(&tokens[i]); err != nil {
 			return err
 		}
 	}

@@ -134,13 +134,14 @@ func (r *Records) RevokeToken(id string) error {
 
 // DeleteToken forgets a token's record and its place in the indexes. It does not revoke: see [Records.RevokeToken].
 func (r *Records) DeleteToken(t *Token) error {
-	for _, key := range [][]byte{
-		r.key(kindToken, t.ID),
-		r.key(kindTokenByClient, t.ClientID, t.ID),
-		r.key(kindTokenByUser, t.UserID, t.ID),
-		r.key(kindPersonalByUser, t.UserID, t.ID),
-		r.key(kindPersonal, t.Hash),
-	} {
+	keys := [][]byte{r.key(kindToken, t.ID), r.key(kindTokenByClient, t.ClientID, t.ID)}
+	if t.UserID != "" {
+		keys = append(keys, r.key(kindTokenByUser, t.UserID, t.ID))
+	}
+	if t.Personal {
+		keys = append(keys, r.key(kindPersonalByUser, t.UserID, t.ID), r.key(kindPersonal, t.Hash))
+	}
+	for _, key := range keys {
 		if err := r.tx.Delete(key); err != nil {
 			return err
 		}
