@@ -142,8 +142,8 @@ type PurgeFilter struct {
 	Age     time.Duration // only what has been so for that long
 }
 
-// Purging looks at so many records in one View, and removes so many in one Update, for which others wait. For each
-// moment that it works it rests so many times as long.
+// Purging looks at so many records in one View, and removes so many in one Update, for which others wait. After each
+// it rests so many times as long as that took, a second at most: what it has waited for is no work of its own.
 const (
 	purgePage  = 1000
 	purgeBatch = 64
@@ -152,8 +152,7 @@ const (
 
 // Purge removes records that are of no more use, and returns how many it has removed. Expired ones vanish by
 // themselves, so that there are none to remove; a revoked token stays revoked without its record. It works in small
-// steps and rests in between, so that others have the storage for nine tenths of the time: some thousand records a
-// second are removed.
+// steps and rests in between, so that others have the storage for nine tenths of the time.
 func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, err error) {
 	if !filter.Revoked {
 		return 0, ctx.Err()
@@ -163,26 +162,42 @@ func (i *Issuer) Purge(ctx context.Context, filter PurgeFilter) (removed int, er
 			i.tell(ctx, Event{Type: TokensPurged, Count: removed})
 		}
 	}()
+	var steps purgeSteps
 	for after, more := "", true; more; {
-		began := time.Now()
+		if err := steps.next(ctx); err != nil {
+			return removed, err
+		}
 		var tokens []store.Token
 		tokens, after, more, err = i.purgeable(ctx, after, filter.Age)
 		if err != nil {
 			return removed, err
 		}
 		for batch := range slices.Chunk(tokens, purgeBatch) {
+			if err := steps.next(ctx); err != nil {
+				return removed, err
+			}
 			if err := i.db.Update(ctx, func(r *store.Records) error { return deleteTokens(r, batch) }); err != nil {
 				return removed, err
 			}
 			removed += len(batch)
 		}
-		select {
-		case <-ctx.Done():
-			return removed, ctx.Err()
-		case <-time.After(purgeRests * time.Since(began)):
-		}
 	}
 	return removed, nil
+}
+
+// purgeSteps are the steps of a purge, with the rests between them.
+type purgeSteps struct{ began time.Time }
+
+// next rests from the step before, if there was one.
+func (s *purgeSteps) next(ctx context.Context) error {
+	if !s.began.IsZero() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(purgeRests*time.Since(s.began), time.Second)):
+		}
+	}
+	s.began = time.Now()
+	return ctx.Err()
 }
 
 // purgeable finds what is to be purged on the page of records after the one of that ID. more says that there are more

@@ -197,6 +197,7 @@ func readBackup(ctx context.Context, from io.Reader, each func(k *kind, id strin
 			"run a newer one", info.Version, info.Schema, backupVersion, SchemaVersion)
 	}
 	sum := sha256.New()
+	var order recordOrder
 	for number := 1; ; number++ {
 		sum.Write(lines.Bytes())
 		sum.Write([]byte{'\n'})
@@ -220,11 +221,39 @@ func readBackup(ctx context.Context, from io.Reader, each func(k *kind, id strin
 		if k == nil {
 			return info, fmt.Errorf("line %d of the backup: there are no records of the kind %q", number+1, line.Kind)
 		}
+		if !order.next(k, line.ID) {
+			return info, fmt.Errorf("line %d of the backup: the %s %q comes twice, or is not where it was written",
+				number+1, line.Kind, line.ID)
+		}
 		info.Records++
 		if err := each(k, line.ID, bytes.Clone(line.Record)); err != nil {
 			return info, fmt.Errorf("line %d of the backup: %w", number+1, err)
 		}
 	}
+}
+
+// recordOrder is the order of a backup's records: each kind in one piece, and in it the IDs as their keys go. So none
+// comes twice, and one that did could leave a place in an index that it had the first time.
+type recordOrder struct {
+	kind *kind
+	last []byte
+	over map[*kind]bool
+}
+
+// next tells whether a record may come now.
+func (o *recordOrder) next(k *kind, id string) bool {
+	key := appendEscaped(nil, id)
+	if k == o.kind {
+		ascends := bytes.Compare(o.last, key) < 0 || k.name == kindConsent // of which the ID is a part of the key
+		o.last = key
+		return ascends
+	}
+	if o.over == nil {
+		o.over = make(map[*kind]bool, len(kinds))
+	}
+	o.over[o.kind] = true
+	o.kind, o.last = k, key
+	return !o.over[k]
 }
 
 func atEnd(lines *bufio.Scanner) error {

@@ -307,6 +307,7 @@ func TestDamagedBackupsReplaceNothing(t *testing.T) {
 		return text + fmt.Sprintf(`{"kind":"end","records":%d,"sha256":"%s"}`+"\n", len(rest), hex.EncodeToString(sum[:]))
 	}
 	header := lines[0]
+	otherClient := `{"kind":"client","id":"z","record":{"id":"z"}}` + "\n"
 	for name, c := range map[string]struct{ backup, want string }{
 		"empty":                  {"", "no backup"},
 		"another file":           {"{}\n", "no backup"},
@@ -321,6 +322,8 @@ func TestDamagedBackupsReplaceNothing(t *testing.T) {
 		"damaged record":         {signed(header, `{"kind":"client","id":"a","record":{"id":1}}`+"\n"), `client "a"`},
 		"a record under another": {signed(header, `{"kind":"client","id":"a","record":{"id":"b"}}`+"\n"), `client "a"`},
 		"another's token":        {signed(header, strings.Replace(token, `"user_id":"u"`, `"user_id":"far"`, 1)), "another's"},
+		"a record twice":         {signed(header, lines[client], lines[client]), "twice"},
+		"kinds in pieces":        {signed(header, lines[client], token, otherClient), "twice"},
 		"a record without ID":    {signed(header, `{"kind":"client","id":"","record":{"id":""}}`+"\n"), `client ""`},
 	} {
 		t.Run(name, func(t *testing.T) {

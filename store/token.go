@@ -132,7 +132,8 @@ func (r *Records) RevokeToken(id string) error {
 	return r.revoke(revocation)
 }
 
-// DeleteToken forgets a token's record and its place in the indexes. It does not revoke: see [Records.RevokeToken].
+// DeleteToken forgets a token's record and its place in the indexes; t is the record as it was read, whole. It does not
+// revoke: see [Records.RevokeToken].
 func (r *Records) DeleteToken(t *Token) error {
 	keys := [][]byte{r.key(kindToken, t.ID), r.key(kindTokenByClient, t.ClientID, t.ID)}
 	if t.UserID != "" {

@@ -3,7 +3,7 @@
 // as long as a token that it signed may live.
 //
 // Begin at [Open] for the ring and at [Key] for a single key. Signing and verifying go straight to the standard
-// library, but that package es256 verifies; jwx reads and renders JSON Web Keys.
+// library, except that package es256 verifies ES256; jwx reads and renders JSON Web Keys.
 package keys
 
 import (

@@ -746,3 +746,25 @@ func TestWatchCutsForeignTokens(t *testing.T) {
 	x.watches.cut(x.lost, 0, i.now(), true)
 	wantErr(t, context.Cause(ctx), ErrExpired)
 }
+
+// TestKeysKeepTheirTables: what a key has for verifying faster outlives a change of the others.
+func TestKeysKeepTheirTables(t *testing.T) {
+	of := func(keys ...*keys.Key) (list []*publicKey) {
+		for _, key := range keys {
+			k, err := newPublicKey(key.Public(), key.ID(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, k)
+		}
+		return list
+	}
+	stays, goes, comes := newKey(t, keys.ES256), newKey(t, keys.ES256), newKey(t, keys.ES256)
+	rsa := newKey(t, keys.RS256)
+	old, now := of(goes, stays, rsa), of(rsa, comes, stays)
+	fresh := now[1].es
+	keepTables(old, now)
+	if now[0].es != nil || now[1].es != fresh || now[2].es != old[1].es {
+		t.Error("a key has another's, or has not kept its own")
+	}
+}

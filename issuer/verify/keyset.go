@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,8 +165,11 @@ func (s *keySource) load(ctx context.Context) (keep time.Duration, err error) {
 		return 0, fmt.Errorf("%s: %w", from, err)
 	}
 	set := &keySet{keys: list}
-	if old := s.set.Load(); old != nil && slices.EqualFunc(old.keys, list, sameKey) {
-		set = old
+	if old := s.set.Load(); old != nil {
+		if slices.EqualFunc(old.keys, list, sameKey) {
+			set = old
+		}
+		keepTables(old.keys, list)
 	}
 	set.fetched.Store(s.now().UnixNano())
 	s.set.Store(set)
@@ -173,6 +177,15 @@ func (s *keySource) load(ctx context.Context) (keep time.Duration, err error) {
 		return keepDefault, nil
 	}
 	return min(max(keep, keepLeast), keepMost), nil
+}
+
+// keepTables gives keys that were known what their verification has learned.
+func keepTables(old, list []*publicKey) {
+	for _, k := range list {
+		if at := slices.IndexFunc(old, func(o *publicKey) bool { return o.id == k.id }); at >= 0 && k.es != nil {
+			k.es = cmp.Or(old[at].es, k.es)
+		}
+	}
 }
 
 func sameKey(a, b *publicKey) bool { return a.id == b.id && a.kid == b.kid && a.alg == b.alg }

@@ -139,8 +139,8 @@ type pair struct {
 //
 // The speed of a processor that other machines share wanders by a fifth from one second to the next, so that the ratio
 // of two measurements in turn says little. Two processes that run side by side are as fast or slow as each other at
-// each moment. That one of two equal processes is a little dearer, for its memory lies otherwise, comes out by the
-// twins.
+// each moment. That one of two equal processes is a little dearer, for its memory lies otherwise, is evened out by
+// the twins.
 //
 // A bare Caddy has a smaller heap than one with an issuer and collects garbage more often, which takes a few per cent
 // of its time. That is so for whoever puts passport_auth into a Caddy, and is part of the ratio; how passport_auth

@@ -18,9 +18,8 @@ import (
 // purgedAtOnce is how many revoked tokens there are for each measurement beside a purge: more than it comes to.
 const purgedAtOnce = 100_000
 
-// purges is what traffic keeps of its speed while revoked tokens are purged, which are as many as there are live ones
-// or more. Each measurement has one without a purge beside it, first in every other round. The traffic is as much as
-// the machine can bear.
+// purges is what traffic keeps of its speed while revoked tokens are purged. Each measurement has one
+// without a purge beside it, first in every other round. The traffic is as much as the machine can bear.
 func (s *suite) purges(ctx context.Context) ([]*row, error) {
 	g, m, err := s.issuerGateway(ctx, "purge", "ES256", func(g *gateway) {
 		g.seed = func(ctx context.Context, db *store.DB) error {
@@ -81,7 +80,7 @@ func (s *suite) purges(ctx context.Context) ([]*row, error) {
 		return nil, err
 	}
 	rows = append(rows, &row{
-		Work:     fmt.Sprintf("purge of the %d that are left, nothing beside", n),
+		Work:     fmt.Sprintf("purge of the %d that are left among the live ones, nothing beside", n),
 		Measured: fmt.Sprintf("%.0f a second", float64(n)/time.Since(began).Seconds()),
 	})
 	for _, r := range rows {

@@ -27,8 +27,8 @@ func anyAddress() string {
 	return fmt.Sprintf("10.%d.%d.%d:1024", rand.IntN(256), rand.IntN(256), rand.IntN(256))
 }
 
-// browse sends what a browser does with that session, which may be none. With a form it is sent by POST. Where others
-// are before it, for the line in front of a password has an end, it comes again.
+// browse sends what a browser does with that session, which may be none. With a form it is sent by POST. When
+// that is answered with 429, for the line in front of a password is full, it comes again.
 func (h *house) browse(path, session string, form url.Values) *httptest.ResponseRecorder {
 	w := h.browseOnce(path, session, form)
 	for tries := 0; w.Code == http.StatusTooManyRequests && tries < 100; tries++ {

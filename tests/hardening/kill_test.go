@@ -147,7 +147,7 @@ func TestKillForgetsNothing(t *testing.T) {
 		extra := rareIn(round)
 		word, after := "", time.Duration(20+rand.IntN(120))*time.Millisecond
 		switch {
-		case extra == restoring && round%40 == 9: // after the first one was done, however long that takes here
+		case extra == restoring && round%40 < 20: // every other of these: after the first one was done, however long that takes here
 			word = "restored"
 		case extra == restoring:
 			after = time.Duration(rand.IntN(1500)) * time.Millisecond
@@ -205,6 +205,8 @@ func runAndKill(t *testing.T, dir, extra, word string, after time.Duration) (sai
 	}
 	lines := bufio.NewReader(out)
 	var killing sync.Once
+	never := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() }) // and what it has not said is missed then
+	defer never.Stop()
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {

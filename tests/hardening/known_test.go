@@ -230,7 +230,7 @@ func (k *known) checkPeople(t *testing.T, h *house) {
 		return
 	}
 	k.checkedPasswords = k.said["password"]
-	if err := h.forgive("pat"); err != nil {
+	if err := h.forgive("pat"); err != nil { // the wrong ones of the rounds before
 		t.Error(err)
 	}
 	if k.wrongPassword != "" {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -273,7 +274,7 @@ func TestVectors(t *testing.T) {
 			failed++
 		}
 	}
-	if passed == 0 || failed == 0 {
+	if passed != 3 || failed != 12 {
 		t.Errorf("%d good ones, %d bad ones", passed, failed)
 	}
 }
@@ -288,12 +289,15 @@ func TestTableInTime(t *testing.T) {
 	bad := append([]byte(nil), good...)
 	bad[Size-1] ^= 1
 	for range patience - 1 {
-		if !k.Verify(&sum, good) {
-			t.Fatal("a good signature is refused")
+		if !k.Verify(&sum, good) || k.Verify(&sum, bad) {
+			t.Fatal("a wrong verdict")
 		}
 	}
 	if k.table.Load() != nil {
 		t.Error("a key that has verified little has a table")
+	}
+	if fips140.Enabled() { // it never has one
+		return
 	}
 	var group sync.WaitGroup
 	for range 8 {

@@ -77,6 +77,7 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 			broken = true
 			for left := range output { // of tests that a panic or the time limit cut off
 				if left.pkg == e.Package {
+					faults = append(append(faults, "cut off: "+e.Package+" "+left.name+"\n"), said(output[left])...)
 					show(left)
 				}
 			}
@@ -110,20 +111,20 @@ func summarize(r io.Reader, w io.Writer, skipFails bool) (bool, error) {
 }
 
 // ownLine begins what a test said with t.Error and the like, and not a process that it started.
-var ownLine = regexp.MustCompile(`^\s+\w+\.go:\d+: `)
+var ownLine = regexp.MustCompile(`^\s+\S+\.go:\d+: `)
 
-// said is the beginning of what a test said itself, which may stand far up between the logs of what it ran.
+// said is the end of what a test said itself, which may stand far up between the logs of what it ran.
 func said(output []string) (lines []string) {
 	const most, length = 10, 500
 	for _, line := range output {
-		if ownLine.MatchString(line) && len(lines) < most {
+		if ownLine.MatchString(line) {
 			if len(line) > length {
-				line = line[:length] + " …\n"
+				line = strings.ToValidUTF8(line[:length], "") + " …\n"
 			}
 			lines = append(lines, line)
 		}
 	}
-	return lines
+	return lines[max(0, len(lines)-most):]
 }
 
 // reason is what a test said when it skipped: the line between its "=== RUN" and "--- SKIP".

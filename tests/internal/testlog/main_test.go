@@ -45,7 +45,8 @@ func TestSummarize(t *testing.T) {
 		{"a failure shows its output", pass + fail, false, false, "broken", "chatter"},
 		{
 			"a failure is told again in the end, without what the test ran",
-			loud, false, false, "0 skipped\nFAIL: p TestBad\n    a_test.go:7: broken\n", "0 skipped\n    ",
+			loud, false, false, "0 skipped\nFAIL: p TestBad\n    a_test.go:7: broken\n",
+			"0 skipped\nFAIL: p TestBad\n    a_test.go:7: broken\n ",
 		},
 		{"a skip is told with its reason", skip + closing, false, true, "TestIdle: a_test.go:9: no strace here", "FAIL"},
 		{"a skip fails in CI", skip + closing, true, false, "no test may skip", "panic"},
