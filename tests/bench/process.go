@@ -105,6 +105,7 @@ func cpuTime(pid int) (time.Duration, error) {
 
 // memory is what a process holds, in bytes, of /proc/<pid>/smaps_rollup and status.
 type memory struct {
+	Most int64 `json:"most"`      // the most that has been resident
 	RSS  int64 `json:"rss"`       // resident: anonymous memory and pages of files that it mapped
 	Anon int64 `json:"anonymous"` // its own: heap, stacks
 	Pss  int64 `json:"pss"`       // resident, shared pages divided among those who share them
@@ -116,7 +117,7 @@ func memoryOf(pid int) (memory, error) {
 		file   string
 		fields map[string]*int64
 	}{
-		{"status", map[string]*int64{"VmRSS:": &m.RSS, "RssAnon:": &m.Anon}},
+		{"status", map[string]*int64{"VmHWM:": &m.Most, "VmRSS:": &m.RSS, "RssAnon:": &m.Anon}},
 		{"smaps_rollup", map[string]*int64{"Pss:": &m.Pss}},
 	} {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, source.file))

@@ -50,6 +50,7 @@ func (s *suite) works() []work {
 		{"require", "an expression, in process", true, s.requireInProcess},
 		{"policies", "require and report_only", true, s.grouped("policies", "ES256", policies)},
 		{"people", "personal access tokens and browser sessions", true, s.grouped("people", "ES256", people)},
+		{"sign-ins", "calls beside a flood of sign-ins", false, s.signIns},
 		{"others", "tokens of other issuers, and a JWT for the upstream", true, s.grouped("others", "ES256", others)},
 		{"routes", "1,000 routes, each with a passport_auth of its own", false, s.grouped("routes", "ES256", routes)},
 		{"routes-start", "start and reload with 1,000 routes", true, s.routesStart},
