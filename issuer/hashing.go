@@ -10,15 +10,16 @@ import (
 
 // Hashing a password takes about 20 ms of a core and 19 MB of memory, and anybody may ask for it. So all hashing of the
 // process goes through one queue: at most one hash a core at a time, on half of the cores and never more than
-// maxHashers, which bounds the memory; and in the long run a sixteenth of the cores, so that a flood of sign-ins leaves
-// them to the requests beside it. What was not used is saved up, so that people who come now and then do not wait. Who
+// maxHashers, which bounds the memory; and in the long run one part in hashShare of the cores, so that a flood of
+// sign-ins, whose pages and garbage cost about as much again, leaves them to the requests beside it. What was not used
+// is saved up, so that people who come now and then do not wait, nor do a class or an office who come at once. Who
 // would wait for longer than maxHashWait is told to come again.
 const (
 	maxHashers  = 4
 	maxHashWait = 4 * time.Second
 	maxHashing  = 256                    // that hash or wait, all in all
-	hashShare   = 16                     // one part in so many of the cores
-	hashSavings = 250 * time.Millisecond // of each core
+	hashShare   = 32                     // one part in so many of the cores
+	hashSavings = 500 * time.Millisecond // of each core
 	hashCost    = 20 * time.Millisecond  // of a kind that is not known yet
 )
 

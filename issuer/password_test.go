@@ -190,7 +190,7 @@ func TestHashesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestHashesLeaveTheCoresToOthers: a flood that never ends gets a sixteenth of the cores, and what was saved before.
+// TestHashesLeaveTheCoresToOthers: a flood that never ends gets its share of the cores, and what was saved before.
 func TestHashesLeaveTheCoresToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const cores, cost, span = 2, 20 * time.Millisecond, 10 * time.Minute
@@ -230,10 +230,31 @@ func TestOneSignInDoesNotWait(t *testing.T) {
 	})
 }
 
+// TestAnOfficeSignsInAtOnce: 25 people for each core wait for the core alone.
+func TestAnOfficeSignsInAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const cores, people, cost = 2, 2 * 25, 20 * time.Millisecond
+		q := newHashQueue(cores)
+		begin := time.Now()
+		var all sync.WaitGroup
+		for range people {
+			all.Go(func() {
+				if err := q.do(t.Context(), "a", func() { time.Sleep(cost) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); took != people*cost {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
 // TestHashingEndsWithTheRequest: who is gone keeps no place.
 func TestHashingEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newHashQueue(1)
+		q := newHashQueue(2)
 		q.paid = time.Now().Add(2 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
