@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	grantsEach  = 1000   // codes, and refresh tokens, of one measurement
-	grantsStock = 24_000 // of each that a gateway has in stock
+	grantsEach  = 4000   // codes, and refresh tokens, of one measurement
+	grantsStock = 64_000 // of each that a gateway has in stock
 	grantsUsers = 5_000  // people whose they are
 	verifier    = "a-code-verifier-of-the-benchmarks-0123456789abcdef"
 )
