@@ -18,8 +18,7 @@ import (
 )
 
 // backups is how fast a gateway writes a backup of many tokens while it has traffic, and what of its speed the traffic
-// keeps: backups are written one after the other meanwhile. Each measurement has one without them beside, first in
-// every other round. The traffic is as much as the machine can bear.
+// keeps, which is as much as the machine can bear.
 func (s *suite) backups(ctx context.Context) ([]*row, error) {
 	n := s.million
 	g, m, err := s.issuerGateway(ctx, "backup", "ES256", func(g *gateway) {
@@ -50,26 +49,22 @@ func (s *suite) backups(ctx context.Context) ([]*row, error) {
 		leg  *leg
 	}{{"calls of the API", guardedLeg("calls", g, token)}, {"tokens being issued", issuing}} {
 		var kept, rates []float64
-		var beside []moved
 		for round := range s.rounds {
-			var quiet, busy sample
-			length := max(3*last/2, 3*s.length) // there are more and more tokens, and the last one beside is to be whole
-			works := []func() error{
-				func() (err error) { quiet, err = s.besideBackups(ctx, traffic.leg, length, nil); return err },
-				func() (err error) { busy, err = s.besideBackups(ctx, traffic.leg, length, &beside); return err },
+			whole, err := s.besideTraffic(ctx, traffic.leg, 3*last/2)
+			if err != nil {
+				return nil, err
 			}
-			for i := range works {
-				if err := works[(i+round)%2](); err != nil {
-					return nil, err
-				}
+			last = whole.took
+			rates = append(rates, whole.rate())
+			ratio, err := s.keptInTurns(ctx, traffic.leg, func(turn time.Duration) (sample, error) {
+				return s.besideBackup(ctx, traffic.leg, turn)
+			})
+			if err != nil {
+				return nil, err
 			}
-			last = beside[len(beside)-1].took
-			kept = append(kept, busy.Rate/quiet.Rate)
-			fmt.Fprintf(s.progress, "  round %2d  %s: %.0f/s, beside backups %.0f/s, which write %.0f records/s\n", round+1,
-				traffic.what, quiet.Rate, busy.Rate, beside[len(beside)-1].rate())
-		}
-		for _, one := range beside {
-			rates = append(rates, one.rate())
+			kept = append(kept, ratio)
+			fmt.Fprintf(s.progress, "  round %2d  %s keep %.2f beside a backup, which writes %.0f records/s\n", round+1,
+				traffic.what, ratio, whole.rate())
 		}
 		written, speed := spreadOf(rates), spreadOf(kept)
 		rows = append(rows, &row{
@@ -77,12 +72,10 @@ func (s *suite) backups(ctx context.Context) ([]*row, error) {
 				"records a second", func(r *row) float64 { return r.Value }, true, 100_000, "",
 			}},
 			Measured: fmt.Sprintf("%.0f records a second (%.0f–%.0f)", written.Median, written.Least, written.Most),
-		}, &row{
-			Work: "the speed that " + traffic.what + " keep beside it", Value: speed.Median, bars: []bar{{
-				"", func(r *row) float64 { return r.Value }, true, 0.9, " ×",
-			}},
-			Measured: fmt.Sprintf("%.2f × (%.2f–%.2f)", speed.Median, speed.Least, speed.Most),
-		})
+		}, keptRow(traffic.what+" keep beside it", speed))
+	}
+	if _, err := g.backup(ctx); err != nil { // the last one was ended
+		return nil, err
 	}
 	restored, err := g.restore(ctx)
 	if err != nil {
@@ -95,43 +88,33 @@ func (s *suite) backups(ctx context.Context) ([]*row, error) {
 	return rows, nil
 }
 
-// besideBackups measures a leg; with backups, while such are written, which it adds.
-func (s *suite) besideBackups(ctx context.Context, l *leg, length time.Duration, backups *[]moved) (sample, error) {
-	if backups == nil {
-		taken, err := s.together(ctx, length, l)
-		if err != nil {
-			return sample{}, err
-		}
-		return taken[0], nil
-	}
-	before := len(*backups)
-	stop := make(chan struct{})
+// besideTraffic writes a whole backup while a leg runs for that long.
+func (s *suite) besideTraffic(ctx context.Context, l *leg, length time.Duration) (moved, error) {
+	var one moved
 	done := make(chan error, 1)
 	go func() {
-		for {
-			one, err := l.gateway.backup(ctx)
-			select {
-			case <-stop: // it had less beside it than it should
-				done <- err
-				return
-			default:
-			}
-			if err != nil {
-				done <- err
-				return
-			}
-			*backups = append(*backups, one)
-		}
+		var err error
+		one, err = l.gateway.backup(ctx)
+		done <- err
 	}()
-	taken, err := s.together(ctx, length, l)
-	close(stop)
+	began := time.Now()
+	_, err := s.together(ctx, length, l)
+	wall := time.Since(began)
 	if err := errors.Join(err, <-done); err != nil {
-		return sample{}, err
+		return one, err
 	}
-	if len(*backups) == before {
-		return sample{}, fmt.Errorf("no backup was written within %v", length)
+	if one.took > wall {
+		return one, fmt.Errorf("the backup took %v, the traffic beside it %v", one.took, wall)
 	}
-	return taken[0], nil
+	return one, nil
+}
+
+// besideBackup measures a leg for a turn while a backup is written, which is longer and ended with the turn.
+func (s *suite) besideBackup(ctx context.Context, l *leg, turn time.Duration) (sample, error) {
+	return s.besideWork(ctx, l, turn, func(ctx context.Context) error {
+		_, err := l.gateway.backup(ctx)
+		return err
+	})
 }
 
 // moved is a backup that was written, or restored.
@@ -147,12 +130,15 @@ func (g *gateway) backup(ctx context.Context) (moved, error) {
 	if err := os.Remove(g.backupFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return moved{}, err
 	}
+	g.backups++ // the gateway may be about to remove one that was ended
 	return g.move(ctx, "backup")
 }
 
 func (g *gateway) restore(ctx context.Context) (moved, error) { return g.move(ctx, "restore") }
 
-func (g *gateway) backupFile() string { return filepath.Join(g.dir, "backup") }
+func (g *gateway) backupFile() string {
+	return filepath.Join(g.dir, fmt.Sprintf("backup-%d", g.backups))
+}
 
 // move has the gateway write the backup, or restore it.
 func (g *gateway) move(ctx context.Context, what string) (moved, error) {

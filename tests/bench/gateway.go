@@ -64,6 +64,8 @@ type gateway struct {
 	key    string // its private key, PEM
 	took   time.Duration
 
+	backups int // how many have been begun
+
 	seed func(context.Context, *store.DB) error // puts more into the store before the start; nil: nothing
 }
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,8 +17,7 @@ import (
 // purgedAtOnce is how many revoked tokens there are for each measurement beside a purge: more than it comes to.
 const purgedAtOnce = 100_000
 
-// purges is what traffic keeps of its speed while revoked tokens are purged. Each measurement has one
-// without a purge beside it, first in every other round. The traffic is as much as the machine can bear.
+// purges is what traffic keeps of its speed, which is as much as the machine can bear, while revoked tokens are purged.
 func (s *suite) purges(ctx context.Context) ([]*row, error) {
 	g, m, err := s.issuerGateway(ctx, "purge", "ES256", func(g *gateway) {
 		g.seed = func(ctx context.Context, db *store.DB) error {
@@ -47,32 +45,16 @@ func (s *suite) purges(ctx context.Context) ([]*row, error) {
 	}{{"calls of the API", guardedLeg("calls", g, token)}, {"tokens being issued", issuing}} {
 		var kept []float64
 		for round := range s.rounds {
-			var quiet, busy sample
-			alone := func() error {
-				taken, err := s.together(ctx, 3*s.length, traffic.leg)
-				if err == nil {
-					quiet = taken[0]
-				}
-				return err
+			ratio, err := s.keptInTurns(ctx, traffic.leg, func(turn time.Duration) (sample, error) {
+				return s.besidePurge(ctx, traffic.leg, turn)
+			})
+			if err != nil {
+				return nil, err
 			}
-			beside := func() (err error) { busy, err = s.besidePurge(ctx, traffic.leg); return err }
-			works := []func() error{alone, beside}
-			for i := range works {
-				if err := works[(i+round)%2](); err != nil {
-					return nil, err
-				}
-			}
-			kept = append(kept, busy.Rate/quiet.Rate)
-			fmt.Fprintf(s.progress, "  round %2d  %s: %.0f/s, beside a purge %.0f/s\n", round+1, traffic.what, quiet.Rate,
-				busy.Rate)
+			kept = append(kept, ratio)
+			fmt.Fprintf(s.progress, "  round %2d  %s keep %.2f beside a purge\n", round+1, traffic.what, ratio)
 		}
-		speed := spreadOf(kept)
-		rows = append(rows, &row{
-			Work: "the speed that " + traffic.what + " keep beside a purge", Value: speed.Median, bars: []bar{{
-				"", func(r *row) float64 { return r.Value }, true, 0.9, " ×",
-			}},
-			Measured: fmt.Sprintf("%.2f × (%.2f–%.2f)", speed.Median, speed.Least, speed.Most),
-		})
+		rows = append(rows, keptRow(traffic.what+" keep beside a purge", spreadOf(kept)))
 	}
 	began := time.Now()
 	n, err := g.purge(ctx)
@@ -89,24 +71,12 @@ func (s *suite) purges(ctx context.Context) ([]*row, error) {
 	return rows, nil
 }
 
-// besidePurge measures a leg while revoked tokens are purged.
-func (s *suite) besidePurge(ctx context.Context, l *leg) (sample, error) {
-	purging, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan error, 1)
-	go func() { _, err := l.gateway.purge(purging); done <- err }()
-	taken, err := s.together(ctx, 3*s.length, l)
-	stop()
-	ended := <-done
-	switch {
-	case err != nil:
-		return sample{}, err
-	case ended == nil:
-		return sample{}, errors.New("all was purged before the end of the measurement")
-	case !errors.Is(ended, context.Canceled):
-		return sample{}, ended
-	}
-	return taken[0], nil
+// besidePurge measures a leg for a turn while revoked tokens are purged, of which there are more.
+func (s *suite) besidePurge(ctx context.Context, l *leg, turn time.Duration) (sample, error) {
+	return s.besideWork(ctx, l, turn, func(ctx context.Context) error {
+		_, err := l.gateway.purge(ctx)
+		return err
+	})
 }
 
 // purge removes the records of all revoked tokens.
