@@ -1,9 +1,6 @@
-// An MCP client as its SDK makes them, with a client ID that it was given before. It prints what it has asked for and
+// An MCP client as the SDK makes them, with a client ID that it was given before. It prints what it has asked for and
 // what a tool answers, as JSON.
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { ClientCredentialsProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
-
+const { Client, ClientCredentialsProvider, StreamableHTTPClientTransport, options } = await import(process.env.SDK);
 const { MCP_URL, ISSUER, CLIENT_ID, CLIENT_SECRET, SCOPE } = process.env;
 const requests = [];
 const transport = new StreamableHTTPClientTransport(new URL(MCP_URL), {
@@ -16,8 +13,8 @@ const transport = new StreamableHTTPClientTransport(new URL(MCP_URL), {
 		return answer;
 	},
 });
-const client = new Client({ name: 'test', version: '1.0.0' });
+const client = new Client({ name: 'test', version: '1.0.0' }, options);
 await client.connect(transport);
 const result = await client.callTool({ name: 'order', arguments: { number: 17 } });
-console.log(JSON.stringify({ requests, text: result.content[0].text }));
+console.log(JSON.stringify({ requests, revision: transport.protocolVersion, text: result.content[0].text }));
 await client.close();

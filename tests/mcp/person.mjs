@@ -1,14 +1,12 @@
-// An MCP client as its SDK makes them, for a person: a public client with an ID that it was given before. It prints the URL
-// at which the person has to allow it, waits for the URL that the person's browser is sent back to, and prints what it has
-// asked for and what a tool answers, as JSON.
+// An MCP client as the SDK makes them, for a person: a public client with an ID that it was given before. It prints the
+// URL at which the person has to allow it, waits for the URL that the person's browser is sent back to, and prints what
+// it has asked for and what a tool answers, as JSON.
 import { createInterface } from 'node:readline/promises';
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
+const { Client, StreamableHTTPClientTransport, UnauthorizedError, finish, options } = await import(process.env.SDK);
 const { MCP_URL, ISSUER, CLIENT_ID, REDIRECT_URI } = process.env;
 const requests = [];
-let tokens, verifier, state, refreshed = 0;
+let tokens, verifier, state, revision, refreshed = 0;
 const provider = {
 	redirectUrl: REDIRECT_URI,
 	clientMetadata: {
@@ -32,9 +30,10 @@ const open = () => new StreamableHTTPClientTransport(new URL(MCP_URL), {
 	},
 });
 const call = async (transport) => {
-	const client = new Client({ name: 'test', version: '1.0.0' });
+	const client = new Client({ name: 'test', version: '1.0.0' }, options);
 	await client.connect(transport);
 	const result = await client.callTool({ name: 'order', arguments: { number: 17 } });
+	revision = transport.protocolVersion;
 	await client.close();
 	return result.content[0].text;
 };
@@ -48,12 +47,10 @@ try {
 }
 const input = createInterface({ input: process.stdin });
 const back = new URL((await input[Symbol.asyncIterator]().next()).value);
-if (back.searchParams.get('state') !== state || back.searchParams.get('iss') !== ISSUER) {
-	throw new Error(`the answer is somebody else's: ${back}`);
-}
-await first.finishAuth(back.searchParams.get('code'));
+if (back.searchParams.get('state') !== state) throw new Error(`the answer is to another question: ${back}`);
+await finish(first, back, ISSUER);
 const text = await call(open());
 tokens = { ...tokens, access_token: 'one that is good no more' }; // so that it is refreshed
 const again = await call(open());
-console.log(JSON.stringify({ requests, text, again, refreshed }));
+console.log(JSON.stringify({ requests, revision, text, again, refreshed }));
 process.exit(0);

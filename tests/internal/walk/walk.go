@@ -52,6 +52,28 @@ func Blocks(t testing.TB, file string) []Block {
 	return list
 }
 
+// Caddyfile is the first Caddyfile of a file, as it is run on 127.0.0.1. ours is as for [Run]; each of its texts has to
+// stand there, so that a test runs no other Caddyfile than the page has.
+func Caddyfile(t testing.TB, file string, ours ...string) string {
+	t.Helper()
+	blocks := Blocks(t, file)
+	first := slices.IndexFunc(blocks, func(b Block) bool { return b.Language == "caddyfile" })
+	if first < 0 {
+		t.Fatalf("%s has no Caddyfile", file)
+	}
+	text := blocks[first].Text
+	for i := 0; i < len(ours); i += 2 {
+		if !strings.Contains(text, ours[i]) {
+			t.Fatalf("%s:%d: there is no %q", file, blocks[first].Line, ours[i])
+		}
+	}
+	text = strings.NewReplacer(ours...).Replace(text)
+	if options, ok := strings.CutPrefix(text, "{\n"); ok {
+		return "{\n\tdefault_bind 127.0.0.1\n" + options
+	}
+	return "{\n\tdefault_bind 127.0.0.1\n}\n\n" + text
+}
+
 // Run runs the commands of the blocks "console" of a file in their order, in one shell, in the folder of a gateway.
 // What a command prints must be what the file shows. There, "…" is any text within a line, and alone on a line any
 // lines.

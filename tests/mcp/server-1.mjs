@@ -1,4 +1,5 @@
-// An MCP server as its SDK makes them: it knows nothing of tokens. It prints the port that it listens at.
+// An MCP server as the first line of the SDK makes them: it knows nothing of tokens. It prints the port that
+// it listens at.
 import { createServer } from 'node:http';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
@@ -9,7 +10,8 @@ const server = createServer(async (req, res) => {
 	mcp.registerTool('order', { description: 'Tells of an order', inputSchema: { number: z.number() } }, ({ number }) => ({
 		content: [{
 			type: 'text',
-			text: `order ${number} for ${req.headers['x-passport-client']}, token ${req.headers.authorization ?? 'none'}`,
+			text: `order ${number} for ${req.headers['x-passport-client']}, token ${req.headers.authorization ?? 'none'}, ` +
+				`by ${req.headers['mcp-protocol-version']}`,
 		}],
 	}));
 	const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined });
