@@ -3,134 +3,131 @@ package ratelimit
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"regexp"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-	_ "github.com/mholt/caddy-ratelimit"
-
-	_ "github.com/oauth2-passport/caddy-passport"
+	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
+	"github.com/oauth2-passport/caddy-passport/tests/internal/walk"
 )
 
-const secret = "the secret of the clients, 40 characters"
+const page = "docs/rate-limits.md"
 
-// directive is the rate_limit of the page.
-func directive(t *testing.T) string {
+// start runs the Caddyfile of the page, with other numbers: pairs of texts as for [walk.Caddyfile].
+func start(t *testing.T, numbers ...string) *gateway.Gateway {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/rate-limits.md")
-	if err != nil {
-		t.Fatal(err)
+	site := walk.Caddyfile(t, page, append(numbers, "api.example.com", "http://127.0.0.1:{$PORT}",
+		"legacy:8080", "{$UPSTREAM}")...)
+	return gateway.Start(t, site, "UPSTREAM="+gateway.NewUpstream(t).Addr)
+}
+
+// made is what a command of the operator has made.
+func made(t *testing.T, g *gateway.Gateway, args ...string) map[string]string {
+	t.Helper()
+	out, faults, code := g.Caddy(append(append([]string{"passport"}, args...), "--json")...)
+	var all map[string]any
+	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 {
+		t.Fatalf("caddy passport %s: exit code %d\n%s", strings.Join(args, " "), code, faults)
 	}
-	found := regexp.MustCompile(`(?s)\trate_limit \{.*?\n\t\}\n`).Find(page)
-	if found == nil {
-		t.Fatal("the page has no rate_limit")
+	texts := map[string]string{}
+	for name, value := range all {
+		texts[name], _ = value.(string)
 	}
-	return string(found)
+	return texts
+}
+
+// client makes one that acts for itself, and returns what gets a token for it.
+func client(t *testing.T, g *gateway.Gateway, name string) func() string {
+	t.Helper()
+	c := made(t, g, "client", "create", "--name", name, "--scopes", "read")
+	return func() string { return g.Token(c["client_id"], c["client_secret"], "read") }
+}
+
+// want sends a request for each status, with one token after the other.
+func want(t *testing.T, g *gateway.Gateway, who string, tokens []string, statuses ...int) {
+	t.Helper()
+	for i, status := range statuses {
+		resp := g.Get("/", tokens[i%len(tokens)])
+		if resp.Status != status {
+			t.Errorf("%s, request %d: %d, want %d", who, i, resp.Status, status)
+		}
+		if resp.Status == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s, request %d: the answer has no Retry-After", who, i)
+		}
+	}
 }
 
 // TestLimitsPerClient uses up what one client has; another still has all of its own, and who has no token none.
 func TestLimitsPerClient(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	_ = ln.Close()
-	limit := strings.ReplaceAll(directive(t), "events 600", "events 3")
-	if !strings.Contains(limit, "events 3") {
-		t.Fatalf("the page has other limits: %s", limit)
-	}
-	caddyfile := fmt.Sprintf(`{
-	admin off
-	persist_config off
-	storage file_system %[1]q
-	order rate_limit after passport_auth
-	passport {
-		storage badger %[2]q
-		client a {
-			secret %[3]q
-			grants client_credentials
-		}
-		client b {
-			secret %[3]q
-			grants client_credentials
-		}
-	}
+	g := start(t, "events 600", "events 3")
+	a, b := client(t, g, "a"), client(t, g, "b")
+	want(t, g, "a", []string{a(), a()}, 200, 200, 200, 429, 429) // another token of the same client shares its limit
+	want(t, g, "no token", []string{""}, 401, 401, 401, 401, 401)
+	want(t, g, "b", []string{b()}, 200, 200, 200, 429)
 }
 
-http://%[4]s {
-	passport_server
-	passport_auth
-%[5]s
-	respond "ok"
+// TestLimitsPerPerson uses up what one person has, by her session and two tokens of hers; another person with a token of
+// the same client still has all of his own, and clients that act for themselves are none of them.
+func TestLimitsPerPerson(t *testing.T) {
+	g := start(t, "events 120", "events 3", "passport_auth scopes read", "passport_auth {\n\t\tscopes read\n\t\tsession\n\t}")
+	personal := func(who, name string) string {
+		t.Helper()
+		token := made(t, g, "token", "create", "--user", who, "--name", name, "--scopes", "read")["access_token"]
+		g.Secret(token)
+		return token
+	}
+	password := made(t, g, "user", "create", "ada")["password"]
+	g.Secret(made(t, g, "user", "create", "ben")["password"])
+	browser := g.Browser()
+	browser.SignIn(browser.Open("/oauth/login"), "ada", password)
+	shown := browser.Open("/")
+	if shown.Status != http.StatusOK {
+		t.Fatalf("ada, in a browser: %d %s", shown.Status, shown.Body)
+	}
+	want(t, g, "ada", []string{personal("ada", "a script"), personal("ada", "another")}, 200, 200, 429, 429)
+	if shown = browser.Open("/"); shown.Status != http.StatusTooManyRequests {
+		t.Errorf("ada, in a browser: %d %s", shown.Status, shown.Body)
+	}
+	want(t, g, "ada, by a token that she makes then", []string{personal("ada", "a third")}, 429)
+	want(t, g, "no token", []string{""}, 401, 401, 401, 401, 401)
+	want(t, g, "ben", []string{personal("ben", "a script")}, 200, 200, 200, 429)
+	want(t, g, "a client", []string{client(t, g, "sync")()}, 200, 200, 200, 200, 200)
 }
-`, t.TempDir(), t.TempDir(), secret, addr, limit)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+
+// TestBuildWithTheLimiter builds Caddy by the command of the page; what comes out has the limiter beside this plugin,
+// and takes the Caddyfile of the page.
+func TestBuildWithTheLimiter(t *testing.T) {
+	blocks := walk.Blocks(t, page)
+	at := slices.IndexFunc(blocks, func(b walk.Block) bool { return b.Language == "sh" })
+	if at < 0 {
+		t.Fatalf("%s has no command", page)
+	}
+	command := strings.TrimSpace(blocks[at].Text)
+	if !strings.HasPrefix(command, "./xcaddy.sh build --with ") || strings.Contains(command, "\n") {
+		t.Fatalf("%s has another command: %s", page, command)
+	}
+	binary := filepath.Join(t.TempDir(), "caddy") // not the one that the project's folder may have
+	build := exec.CommandContext(t.Context(), "bash", "-c", command+` --output "$1"`, "bash", binary)
+	build.Dir = gateway.Root(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "list-modules").CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("caddy list-modules: %v\n%s", err, out)
 	}
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = caddy.Stop() })
-	client := &http.Client{Timeout: 20 * time.Second}
-	token := func(id string) string {
-		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
-		res, err := client.PostForm("http://"+addr+"/oauth/token", form)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		var answer struct {
-			AccessToken string `json:"access_token"`
-		}
-		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
-			t.Fatalf("%d %v", res.StatusCode, err)
-		}
-		return answer.AccessToken
-	}
-	get := func(token string) int {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)
-		if token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		if res.StatusCode == http.StatusTooManyRequests && res.Header.Get("Retry-After") == "" {
-			t.Error("the answer has no Retry-After")
-		}
-		return res.StatusCode
-	}
-	a, another, b := token("a"), token("a"), token("b")
-	for i, want := range []int{200, 200, 200, 429, 429} {
-		bearer := a
-		if i%2 == 1 {
-			bearer = another // another token of the same client shares its limit
-		}
-		if got := get(bearer); got != want {
-			t.Errorf("a, request %d: %d, want %d", i, got, want)
+	modules := strings.Fields(string(out))
+	for _, module := range []string{"http.handlers.rate_limit", "http.handlers.passport_auth"} {
+		if !slices.Contains(modules, module) {
+			t.Errorf("%s is not in it", module)
 		}
 	}
-	for range 5 {
-		if got := get(""); got != http.StatusUnauthorized {
-			t.Errorf("no token: %d", got)
-		}
-	}
-	for i, want := range []int{200, 200, 200, 429} {
-		if got := get(b); got != want {
-			t.Errorf("b, request %d: %d, want %d", i, got, want)
-		}
+	adapt := exec.CommandContext(t.Context(), binary, "adapt", "--config", "-", "--adapter", "caddyfile")
+	adapt.Stdin = strings.NewReader(walk.Caddyfile(t, page))
+	if out, err := adapt.CombinedOutput(); err != nil {
+		t.Errorf("caddy adapt: %v\n%s", err, out)
 	}
 }
