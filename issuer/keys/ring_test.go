@@ -553,6 +553,55 @@ func TestRetire(t *testing.T) {
 	})
 }
 
+// TestAnotherKeyThatSignsIsToldOf, however it came to that: by a rotation, since the one that signed was retired, or gave
+// way to one of the configuration and is back. Of the first key of an issuer there is nothing to tell.
+func TestAnotherKeyThatSignsIsToldOf(t *testing.T) {
+	var told []keys.Change
+	cfg := keys.Config{
+		DB: openDB(t, openEngine(t), newClock().now), Changed: func(_ context.Context, c keys.Change) { told = append(told, c) },
+	}
+	want := func(what string, changes ...keys.Change) {
+		t.Helper()
+		for i := range told {
+			if told[i].Time.IsZero() {
+				t.Errorf("%s: it is not told when", what)
+			}
+			told[i].Time = time.Time{}
+		}
+		if !slices.Equal(told, changes) {
+			t.Errorf("%s: told %v, want %v", what, told, changes)
+		}
+		told = nil
+	}
+	r := openRing(t, cfg)
+	want("the first start")
+	openRing(t, cfg)
+	want("another start")
+	if err := r.Rotate(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	want("a rotation", keys.Change{KeyID: r.Current().ID()})
+
+	l := list(t, r) // current, next, retired
+	for _, kid := range []string{l[2].ID, l[1].ID} {
+		if err := r.Retire(t.Context(), kid); err != nil {
+			t.Fatal(err)
+		}
+		want("a key that does not sign", keys.Change{KeyID: kid, Retired: true})
+	}
+	if err := r.Retire(t.Context(), l[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	want("the key that signs", keys.Change{KeyID: r.Current().ID()}, keys.Change{KeyID: l[0].ID, Retired: true})
+
+	given := cfg
+	given.Private = generate(t, keys.ES256)
+	openRing(t, given)
+	want("a key of the configuration")
+	r = openRing(t, cfg)
+	want("a stored key signs again", keys.Change{KeyID: r.Current().ID()})
+}
+
 // hangUp is an engine whose caller goes away as soon as an update is on disk.
 type hangUp struct {
 	store.Engine

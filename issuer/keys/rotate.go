@@ -95,24 +95,14 @@ func (r *Ring) change(ctx context.Context, fn func(*change) error) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var from, to string
 	err := r.update(ctx, func(c *change) error {
 		if err := r.settle(c, false); err != nil {
 			return err
 		}
-		from = c.current.ID
-		if err := fn(c); err != nil {
-			return err
-		}
-		to = c.current.ID
-		return nil
+		return fn(c)
 	})
 	if err != nil {
 		return err
-	}
-	if from != to {
-		r.log.Info("keys rotated", zap.String("from", from), zap.String("to", to))
-		r.cfg.Changed(ctx, Change{KeyID: to, Time: r.db.Now()})
 	}
 	return r.reload(context.WithoutCancel(ctx), false)
 }
@@ -131,18 +121,27 @@ type change struct {
 // errKeyNeeded ends an Update that needs another key.
 var errKeyNeeded = errors.New("another key is needed")
 
-// update runs fn in an Update, again with one key more each time it has too few.
+// update runs fn in an Update, again with one key more each time it has too few. It tells of it when another key signs
+// afterwards.
 func (r *Ring) update(ctx context.Context, fn func(*change) error) error {
 	var made []*Key
 	retain := r.cfg.Retain() // it may read the store itself, which it must not do within an Update
 	for {
-		err := r.db.Update(ctx, func(rec *store.Records) error {
-			found, err := readShelf(rec)
-			if err != nil {
+		var before, after shelf
+		err := r.db.Update(ctx, func(rec *store.Records) (err error) {
+			if before, err = readShelf(rec); err != nil {
 				return err
 			}
-			return fn(&change{shelf: found, rec: rec, alg: r.cfg.Algorithm, retain: retain, made: made, seals: r.seals})
+			c := &change{shelf: before, rec: rec, alg: r.cfg.Algorithm, retain: retain, made: made, seals: r.seals}
+			if err := fn(c); err != nil {
+				return err
+			}
+			after = c.shelf
+			return nil
 		})
+		if err == nil {
+			r.tell(ctx, &before, &after)
+		}
 		if !errors.Is(err, errKeyNeeded) {
 			return err
 		}
@@ -152,6 +151,23 @@ func (r *Ring) update(ctx context.Context, fn func(*change) error) error {
 		}
 		made = append(made, k)
 	}
+}
+
+// tell tells of it when another key signs: not of the very first one, and of none that the configuration gives.
+func (r *Ring) tell(ctx context.Context, before, after *shelf) {
+	first := true
+	for range before.all() {
+		first = false
+	}
+	if first || after.current == nil || before.current != nil && before.current.ID == after.current.ID {
+		return
+	}
+	to, from := after.current.ID, ""
+	if before.current != nil {
+		from = before.current.ID
+	}
+	r.log.Info("keys rotated", zap.String("from", from), zap.String("to", to))
+	r.cfg.Changed(ctx, Change{KeyID: to, Time: r.db.Now()})
 }
 
 // unsettled tells whether settle has something to do now, when tokens live for retain.
