@@ -16,7 +16,7 @@ const auditLogger = "audit"
 
 // origin is who did what happened, and from where.
 type origin struct {
-	operator bool   // through the admin endpoint
+	operator bool   // through the admin endpoint, or by a command that needs none
 	remote   string // IP address of the caller, as Caddy's trusted_proxies let it be seen; empty: nobody called
 	identity string // of an operator with a certificate: its subject
 }

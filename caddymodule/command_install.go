@@ -121,6 +121,7 @@ func installHere(cmd *cobra.Command, config *caddy.Config) (answer installAnswer
 	if ctx == nil {
 		ctx = context.Background()
 	}
+	ctx = context.WithValue(ctx, originKey{}, origin{operator: true})
 	opening, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if answer, err = install(opening, app); err != nil {
