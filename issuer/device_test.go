@@ -181,16 +181,27 @@ func TestGuessingUserCodes(t *testing.T) {
 		form.Set("user_code", code)
 		return b.post("/oauth/device", form)
 	}
+	ada, err := h.issuer.User(t.Context(), "ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := Event{Type: UserCodeRefused, UserID: ada.ID, Grant: "device_code", Error: failedWrongCode}
+	h.told()
 	for range 5 {
 		if got := guess("BBBB-BBBB"); got.StatusCode != http.StatusBadRequest {
 			t.Fatalf("one of the first five: %d", got.StatusCode)
 		}
+		h.wantTold(refused)
 		if got := guess(own.user); got.StatusCode != http.StatusOK {
 			t.Fatalf("the own code: %d", got.StatusCode)
 		}
+		h.wantTold()
 	}
-	guess("BBBB-BBBB")
+	guess("no code at all")
+	h.wantTold(refused)
 	got := guess("BBBB-BBBB")
+	refused.Error = failedTooMany
+	h.wantTold(refused)
 	seconds, err := strconv.Atoi(got.Header.Get("Retry-After"))
 	if got.StatusCode != http.StatusTooManyRequests || err != nil || seconds < 1 {
 		t.Fatalf("after six: %d, Retry-After %q", got.StatusCode, got.Header.Get("Retry-After"))

@@ -68,6 +68,7 @@ func (e *endpoints) device(w http.ResponseWriter, r *http.Request) {
 	}
 	page := pages.Device{Step: pages.DeviceEnter, UserCode: f.get("user_code")}
 	err = e.deviceStep(r, f, v, &page)
+	e.tellOfUserCode(r.Context(), v, err)
 	tooMany, ok := errors.AsType[*tooManyError](err)
 	switch {
 	case ok:
@@ -133,6 +134,17 @@ func (e *endpoints) deviceStep(r *http.Request, f form, v *visitor, page *pages.
 		}
 	}
 	return err
+}
+
+// tellOfUserCode tells of a user code that was wrong, or was not looked at. A person who may not answer, or has signed
+// out meanwhile, had a right one.
+func (e *endpoints) tellOfUserCode(ctx context.Context, v *visitor, err error) {
+	_, refused := errors.AsType[*pageError](err)
+	if err == nil || refused {
+		return
+	}
+	why := failed(err, store.ErrNotFound, failedWrongCode)
+	e.tell(ctx, Event{Type: UserCodeRefused, UserID: v.user.ID, Grant: deviceCode.name, Error: why})
 }
 
 // waiting reads the device that waits with a user code, and its client.

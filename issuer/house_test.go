@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,6 +83,18 @@ func (h *house) told() []Event {
 	events := h.events
 	h.events = nil
 	return events
+}
+
+// wantTold wants to have been told of these events alone.
+func (h *house) wantTold(want ...Event) {
+	h.t.Helper()
+	told := h.told()
+	for i := range told {
+		told[i].Time, told[i].Issuer = time.Time{}, ""
+	}
+	if !slices.Equal(told, want) {
+		h.t.Errorf("told %+v, want %+v", told, want)
+	}
 }
 
 // testConfig is the configuration of a house, before DB and Ring.

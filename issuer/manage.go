@@ -99,14 +99,25 @@ func set[T any](field *T, value *T) {
 
 // UpdateClient changes a client. What the client is allowed from now on holds for tokens that it asks for from now on.
 func (i *Issuer) UpdateClient(ctx context.Context, id string, change ClientChange) (ClientInfo, error) {
+	was := false
 	c, err := i.changeClient(ctx, id, func(c *store.Client) error {
+		was = c.Disabled
 		change.apply(c)
 		return i.checkChange(c, change)
 	})
 	if err != nil {
 		return ClientInfo{}, err
 	}
-	i.tell(ctx, Event{Type: ClientUpdated, ClientID: id, UserID: c.UserID})
+	event := Event{Type: ClientUpdated, ClientID: id, UserID: c.UserID}
+	if c.Disabled == was || change != (ClientChange{Disabled: change.Disabled}) {
+		i.tell(ctx, event)
+	}
+	if event.Type = ClientEnabled; c.Disabled {
+		event.Type = ClientDisabled
+	}
+	if c.Disabled != was {
+		i.tell(ctx, event)
+	}
 	return i.info(*c), nil
 }
 

@@ -187,10 +187,56 @@ func TestDisablingAlwaysWorks(t *testing.T) {
 	if c, err := h.issuer.UpdateClient(t.Context(), "x", ClientChange{Disabled: &disabled}); err != nil || !c.Disabled {
 		t.Errorf("%+v, %v", c, err)
 	}
+	h.wantTold(Event{Type: ClientDisabled, ClientID: "x"})
 	uris := []string{"https://new.example"}
 	c, err := h.issuer.UpdateClient(t.Context(), "x", ClientChange{Name: &name, RedirectURIs: &uris})
 	if err != nil || !slices.Equal(c.Grants, []string{"password"}) {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestDisablingIsToldOf by an event of its own, and whatever else changes with it by another.
+func TestDisablingIsToldOf(t *testing.T) {
+	h := newHouse(t)
+	client, _, err := h.issuer.CreateClient(t.Context(), store.Client{Name: "x", Scopes: []string{"read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := h.account("ann", "")
+	on, off := new(true), new(false)
+	for _, test := range []struct {
+		disabled *bool
+		other    bool
+		client   []EventType
+		user     []EventType
+	}{
+		{off, false, []EventType{ClientUpdated}, []EventType{UserUpdated}},
+		{on, false, []EventType{ClientDisabled}, []EventType{UserDisabled}},
+		{on, false, []EventType{ClientUpdated}, []EventType{UserUpdated}},
+		{off, true, []EventType{ClientUpdated, ClientEnabled}, []EventType{UserUpdated, UserEnabled}},
+		{on, true, []EventType{ClientUpdated, ClientDisabled}, []EventType{UserUpdated, UserDisabled}},
+		{nil, true, []EventType{ClientUpdated}, []EventType{UserUpdated}},
+		{off, false, []EventType{ClientEnabled}, []EventType{UserEnabled}},
+	} {
+		c, u := ClientChange{Disabled: test.disabled}, UserChange{Disabled: test.disabled}
+		if test.other {
+			c.Name, u.DisplayName = new("another"), new("Another")
+		}
+		h.told()
+		if _, err := h.issuer.UpdateClient(t.Context(), client.ID, c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.issuer.UpdateUser(t.Context(), ann.ID, u); err != nil {
+			t.Fatal(err)
+		}
+		var want []Event
+		for _, what := range test.client {
+			want = append(want, Event{Type: what, ClientID: client.ID})
+		}
+		for _, what := range test.user {
+			want = append(want, Event{Type: what, UserID: ann.ID})
+		}
+		h.wantTold(want...)
 	}
 }
 

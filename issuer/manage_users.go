@@ -186,13 +186,15 @@ func (i *Issuer) UpdateUser(ctx context.Context, nameOrID string, change UserCha
 		return UserInfo{}, err
 	}
 	event := Event{Type: UserUpdated, UserID: u.ID}
-	switch {
-	case u.Disabled && !was:
-		event.Type = UserDisabled
-	case was && !u.Disabled:
-		event.Type = UserEnabled
+	if u.Disabled == was || change != (UserChange{Disabled: change.Disabled}) {
+		i.tell(ctx, event)
 	}
-	i.tell(ctx, event)
+	if event.Type = UserEnabled; u.Disabled {
+		event.Type = UserDisabled
+	}
+	if u.Disabled != was {
+		i.tell(ctx, event)
+	}
 	return i.userInfo(*u), nil
 }
 
@@ -251,38 +253,48 @@ func (i *Issuer) changePassword(ctx context.Context, u *store.User, old, passwor
 	if u.Source != "" {
 		return nil, ErrUserElsewhere
 	}
-	if old == "" || len(old) > maxPassword {
-		return nil, errWrongLogin
-	}
 	if err := checkPassword(password, u.Name, u.Email); err != nil {
 		return nil, err
 	}
 	done, err := i.turns.take(ctx, "password "+u.ID, 1)
+	if err == nil {
+		defer done()
+		err = i.provePassword(ctx, u, old)
+	}
 	if err != nil {
+		why := failed(err, errWrongLogin, failedWrongPassword)
+		i.tell(ctx, Event{Type: PasswordRefused, UserID: u.ID, Error: why})
 		return nil, err
-	}
-	defer done()
-	switch wait, err := i.guess(ctx, guessPassword, u.ID); {
-	case err != nil:
-		return nil, err
-	case wait > 0:
-		return nil, &tooManyError{RetryAfter: wait}
-	}
-	right, err := PasswordMatches(ctx, u.PasswordHash, old)
-	if err != nil {
-		return nil, err
-	}
-	if err := i.guessed(ctx, guessPassword, u.ID, right); err != nil {
-		return nil, err
-	}
-	if !right {
-		return nil, errWrongLogin
 	}
 	hash, err := hashPassword(ctx, password)
 	if err != nil {
 		return nil, err
 	}
 	return i.setPassword(ctx, u.ID, u.PasswordHash, hash)
+}
+
+// provePassword compares what somebody gives for the own password. It has a turn of the person's.
+func (i *Issuer) provePassword(ctx context.Context, u *store.User, password string) error {
+	if password == "" || len(password) > maxPassword {
+		return errWrongLogin // by its form
+	}
+	switch wait, err := i.guess(ctx, guessPassword, u.ID); {
+	case err != nil:
+		return err
+	case wait > 0:
+		return &tooManyError{RetryAfter: wait}
+	}
+	right, err := PasswordMatches(ctx, u.PasswordHash, password)
+	if err != nil {
+		return err
+	}
+	if err := i.guessed(ctx, guessPassword, u.ID, right); err != nil {
+		return err
+	}
+	if !right {
+		return errWrongLogin
+	}
+	return nil
 }
 
 // DeleteUser removes the person with that name or ID, which ends sessions and tokens and deletes the person's own

@@ -379,6 +379,7 @@ func TestChangePassword(t *testing.T) {
 		_, err := h.issuer.changePassword(t.Context(), h.user(ann.ID), old, password)
 		return err
 	}
+	h.told()
 	for name, tc := range map[string]struct{ old, password string }{
 		"the wrong one": {wrongPassword, "a new one that is long"}, "none": {"", "a new one that is long"},
 		"one that is too long": {strings.Repeat("x", maxPassword+1), "a new one that is long"},
@@ -386,6 +387,7 @@ func TestChangePassword(t *testing.T) {
 		if err := change(tc.old, tc.password); !errors.Is(err, errWrongLogin) {
 			t.Errorf("%s: %v", name, err)
 		}
+		h.wantTold(Event{Type: PasswordRefused, UserID: ann.ID, Error: failedWrongPassword})
 	}
 	if _, ok := errors.AsType[*PasswordError](change(rightPassword, "short")); !ok {
 		t.Error("a short password is taken")
@@ -408,10 +410,21 @@ func TestChangePassword(t *testing.T) {
 	for range 6 {
 		_ = change(rightPassword, "a new one that is long")
 	}
+	h.told()
 	if _, ok := errors.AsType[*tooManyError](change(wrongPassword, "a new one that is long")); !ok {
 		t.Error("guessing at the old password costs nothing")
 	}
+	h.wantTold(Event{Type: PasswordRefused, UserID: ann.ID, Error: failedTooMany})
 	h.pass(time.Minute)
+	broken := store.ErrUnavailable
+	h.engine.broken.Store(&broken)
+	user := &store.User{ID: ann.ID, PasswordHash: configHash()}
+	_, err = h.issuer.changePassword(t.Context(), user, wrongPassword, "a new one that is long")
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("while the store is down: %v", err)
+	}
+	h.wantTold(Event{Type: PasswordRefused, UserID: ann.ID, Error: failedNotThere})
+	h.engine.broken.Store(nil)
 	if err := change(wrongPassword, "a new one that is long"); err != nil {
 		t.Error(err)
 	}

@@ -46,9 +46,11 @@ const (
 	RefreshTokenReused    EventType = "refresh_token_reused"
 	CodeReused            EventType = "code_reused" // which ended what its first use gave
 
-	ClientRefused        EventType = "client_refused" // authentication failed, at an endpoint that gives no tokens
+	ClientRefused        EventType = "client_refused" // authentication failed where no tokens are given; Error says why
 	ClientCreated        EventType = "client_created"
 	ClientUpdated        EventType = "client_updated"
+	ClientDisabled       EventType = "client_disabled" // which ended its tokens
+	ClientEnabled        EventType = "client_enabled"
 	ClientDeleted        EventType = "client_deleted"
 	SecretRotated        EventType = "client_secret_rotated"
 	AuthorizationGranted EventType = "authorization_granted" // a person lets a client act in its name
@@ -64,6 +66,10 @@ const (
 
 	SignInSucceeded EventType = "sign_in_succeeded"
 	SignInFailed    EventType = "sign_in_failed" // Error says why; UserID is empty where it is not known whose name it is
+	// A wrong current password of somebody who is signed in and wants another one, and a wrong user code of a device;
+	// Error says why.
+	PasswordRefused EventType = "password_refused"
+	UserCodeRefused EventType = "user_code_refused"
 	UserCreated     EventType = "user_created"
 	UserUpdated     EventType = "user_updated"
 	UserDisabled    EventType = "user_disabled"
@@ -76,10 +82,10 @@ const (
 func EventTypes() []EventType {
 	return []EventType{
 		TokenIssued, TokenRefused, TokenRevoked, TokensPurged, RefreshTokenCreated, RefreshTokenRefreshed,
-		RefreshTokenRevoked, RefreshTokenReused, CodeReused, ClientRefused, ClientCreated, ClientUpdated, ClientDeleted,
-		SecretRotated, AuthorizationGranted, AuthorizationRefused, AuthorizationRevoked, SignedOut, KeyRotated, KeyRetired,
-		BackupWritten, BackupRestored, SignInSucceeded, SignInFailed, UserCreated, UserUpdated, UserDisabled, UserEnabled,
-		UserDeleted, PasswordChanged,
+		RefreshTokenRevoked, RefreshTokenReused, CodeReused, ClientRefused, ClientCreated, ClientUpdated, ClientDisabled,
+		ClientEnabled, ClientDeleted, SecretRotated, AuthorizationGranted, AuthorizationRefused, AuthorizationRevoked,
+		SignedOut, KeyRotated, KeyRetired, BackupWritten, BackupRestored, SignInSucceeded, SignInFailed, PasswordRefused,
+		UserCodeRefused, UserCreated, UserUpdated, UserDisabled, UserEnabled, UserDeleted, PasswordChanged,
 	}
 }
 

@@ -53,10 +53,12 @@ func (e *endpoints) readTokenQuery(w http.ResponseWriter, r *http.Request) (q to
 	return q, nil
 }
 
-// refuseQuery answers a request about a token with a fault, and tells of a client that could not prove who it is.
+// refuseQuery answers a request about a token with a fault, and tells of a client that could not prove who it is: its
+// secret was wrong, too many were, or nobody could tell.
 func (e *endpoints) refuseQuery(w http.ResponseWriter, r *http.Request, endpoint string, q tokenQuery, err error) {
 	fault := e.fault(err, endpoint, q.claims)
-	if fault.Code == errInvalidClient.Code {
+	unseen := q.client == nil && (fault.Code == errTooMany.Code || fault.Code == errUnavailable.Code)
+	if unseen || fault.Code == errInvalidClient.Code {
 		e.tell(r.Context(), Event{Type: ClientRefused, ClientID: q.claims, Error: fault.Code})
 	}
 	writeError(w, r, fault)

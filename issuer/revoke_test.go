@@ -173,3 +173,24 @@ func TestTokenQueryErrors(t *testing.T) {
 		t.Errorf("events %+v", events)
 	}
 }
+
+// TestGuessingSecretsWhereNoTokensAreGiven is told of, as at the token endpoint, while it has to wait and while nobody
+// can tell, too.
+func TestGuessingSecretsWhereNoTokensAreGiven(t *testing.T) {
+	for _, path := range []string{"/oauth/revoke", "/oauth/introspect"} {
+		h := newHouse(t)
+		guess := func(status int, code string) {
+			t.Helper()
+			h.fault(request(path, url.Values{"token": {"x"}}, "Authorization", basic("orders-sync", "wrong")), status, code)
+			h.wantTold(Event{Type: ClientRefused, ClientID: "orders-sync", Error: code})
+		}
+		for range 6 {
+			guess(http.StatusUnauthorized, "invalid_client")
+		}
+		guess(http.StatusTooManyRequests, "too_many_attempts")
+		h.pass(time.Minute)
+		broken := store.ErrUnavailable
+		h.engine.broken.Store(&broken)
+		guess(http.StatusServiceUnavailable, "temporarily_unavailable")
+	}
+}

@@ -17,12 +17,25 @@ var errWrongLogin = errors.New("the username or the password is wrong")
 // maxLogin bounds what is taken for a username or an email.
 const maxLogin = 4 * maxUserName
 
-// Why a sign-in failed, as [Event.Error] has it.
+// Why a sign-in or another guess at a secret failed, as [Event.Error] has it.
 const (
-	failedWrong    = "wrong_login"
-	failedTooMany  = "too_many_attempts"
-	failedNotThere = "temporarily_unavailable"
+	failedWrong         = "wrong_login"
+	failedWrongPassword = "wrong_password"  // of who has signed in
+	failedWrongCode     = "wrong_user_code" // of a device
+	failedTooMany       = "too_many_attempts"
+	failedNotThere      = "temporarily_unavailable"
 )
+
+// failed says in one word why a guess failed, which is wrong where it was looked at.
+func failed(err error, wrong error, word string) string {
+	if errors.Is(err, wrong) {
+		return word
+	}
+	if _, ok := errors.AsType[*tooManyError](err); ok {
+		return failedTooMany
+	}
+	return failedNotThere
+}
 
 // guesser is what is known of who signs in: what wrong passwords count for beside the login.
 type guesser struct {
@@ -46,19 +59,13 @@ func (i *Issuer) signIn(ctx context.Context, login, password string, by guesser)
 	a.address = addressSubject(by.address)
 	u, err := a.run(ctx)
 	event := Event{Type: SignInFailed, ClientID: by.through, UserID: a.userID}
-	_, tooMany := errors.AsType[*tooManyError](err)
-	if tooMany {
+	if _, tooMany := errors.AsType[*tooManyError](err); tooMany {
 		holding.hold(ctx)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		event.Type, event.UserID = SignInSucceeded, u.ID
-	case errors.Is(err, errWrongLogin):
-		event.Error = failedWrong
-	case tooMany:
-		event.Error = failedTooMany
-	default:
-		event.Error = failedNotThere
+	} else {
+		event.Error = failed(err, errWrongLogin, failedWrong)
 	}
 	i.tell(ctx, event)
 	return u, err

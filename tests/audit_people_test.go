@@ -364,6 +364,19 @@ func (a *audited) guesses() {
 	a.Error("nobody has to wait after 20 guesses")
 }
 
+// refuses has somebody who is signed in guess until guessing has to wait: each guess has its line.
+func (a *audited) refuses(what, wrong string, of line, guess func() gateway.Page) {
+	a.Helper()
+	for range 20 {
+		if guess().Status == http.StatusTooManyRequests {
+			a.tells(what+", too often", with(of, []string{"error", "too_many_attempts"}))
+			return
+		}
+		a.tells(what, with(of, []string{"error", wrong}))
+	}
+	a.Errorf("%s: nobody has to wait after 20 guesses", what)
+}
+
 // reuses refreshes tokens, and uses again what had been replaced: after its successor, and after the time of grace.
 func (a *audited) reuses(browser *gateway.Browser, eve string) {
 	refreshed := func(suffix, token string) []line {
@@ -474,6 +487,11 @@ func (a *audited) devices(browser *gateway.Browser, eve string) {
 		a.app(test.status, "/oauth/token", "grant_type", wire, "device_code", device.String("device_code"))
 		a.tells("a device asks after "+test.decision, test.then...)
 	}
+
+	form := browser.Open("/oauth/device")
+	a.refuses("a user code that no device has", "wrong_user_code",
+		byPerson("user_code_refused", "user_id", eve, "grant_type", "device_code"),
+		func() gateway.Page { return browser.Send("/oauth/device", form.Form("user_code", "BBBB-BBBB")) })
 }
 
 // passwordGrant signs in by way of an app that people tell their password.
@@ -553,6 +571,10 @@ func (a *audited) sessions(browser *gateway.Browser, eve, password string) {
 	a.tells("a person signs out", byPerson("signed_out", "user_id", eve))
 	browser.SignIn(browser.Open("/oauth/login"), "eve", renewed)
 	a.tells("a person signs in with the new password", signedIn)
+	form := browser.Open("/oauth/account").Form("action", "change_password", "current_password", password,
+		"new_password", "the staple of somebody who found the browser")
+	a.refuses("a wrong current password", "wrong_password", byPerson("password_refused", "user_id", eve),
+		func() gateway.Page { return browser.Send("/oauth/account", form) })
 	a.operator("user", "password", "eve")
 	a.tells("the operator changes the password", byOperator("password_changed", "user_id", eve))
 }
@@ -563,6 +585,11 @@ func (a *audited) clientsOfOperator() {
 	a.tells("a client is made", byOperator("client_created", "client_id", id))
 	a.operator("client", "update", id, "--name", "Another")
 	a.tells("a client is changed", byOperator("client_updated", "client_id", id))
+	a.operator("client", "update", id, "--disabled")
+	a.tells("a client is disabled", byOperator("client_disabled", "client_id", id))
+	a.operator("client", "update", id, "--disabled=false", "--name", "A third")
+	a.tells("a client is enabled, and changed", byOperator("client_updated", "client_id", id),
+		byOperator("client_enabled", "client_id", id))
 	a.operator("client", "rotate-secret", id)
 	a.tells("a client gets another secret", byOperator("client_secret_rotated", "client_id", id))
 	a.operator("client", "delete", id)
@@ -585,6 +612,9 @@ func (a *audited) operations() {
 	a.tells("yet another key signs", byOperator("key_rotated", "kid", "$next kid"))
 	a.operator("keys", "retire", a.names["$kid"])
 	a.tells("a key is retired", byOperator("key_retired", "kid", "$kid"))
+	a.operator("keys", "retire", a.names["$next kid"])
+	a.tells("the key that signs is retired", byOperator("key_rotated", "kid", "$third kid"),
+		byOperator("key_retired", "kid", "$next kid"))
 
 	file := filepath.Join(a.g.Dir, "backup")
 	a.operator("backup", file)
