@@ -24,7 +24,7 @@ var files = []string{"sdk-1.mjs", "sdk-2.mjs", "server-1.mjs", "server-2.mjs", "
 // start runs the Caddyfile of docs/mcp.md in front of a server.
 func start(t *testing.T, upstream string) *gateway.Gateway {
 	t.Helper()
-	site := walk.Caddyfile(t, "docs/mcp.md", "https://mcp.example.com", "http://127.0.0.1:{$PORT}",
+	site := walk.Caddyfile(t, "docs/mcp.md", 1, "https://mcp.example.com", "http://127.0.0.1:{$PORT}",
 		"mcp.example.com", "http://127.0.0.1:{$PORT}", "localhost:3000", "{$UPSTREAM}")
 	g := gateway.Start(t, site, "UPSTREAM="+upstream, "AGENT_SECRET="+secret)
 	g.Secret(secret)

@@ -19,7 +19,7 @@ const page = "docs/rate-limits.md"
 // start runs the Caddyfile of the page, with other numbers: pairs of texts as for [walk.Caddyfile].
 func start(t *testing.T, numbers ...string) *gateway.Gateway {
 	t.Helper()
-	site := walk.Caddyfile(t, page, append(numbers, "api.example.com", "http://127.0.0.1:{$PORT}",
+	site := walk.Caddyfile(t, page, 1, append(numbers, "api.example.com", "http://127.0.0.1:{$PORT}",
 		"legacy:8080", "{$UPSTREAM}")...)
 	return gateway.Start(t, site, "UPSTREAM="+gateway.NewUpstream(t).Addr)
 }
@@ -126,7 +126,7 @@ func TestBuildWithTheLimiter(t *testing.T) {
 		}
 	}
 	adapt := exec.CommandContext(t.Context(), binary, "adapt", "--config", "-", "--adapter", "caddyfile")
-	adapt.Stdin = strings.NewReader(walk.Caddyfile(t, page))
+	adapt.Stdin = strings.NewReader(walk.Caddyfile(t, page, 1))
 	if out, err := adapt.CombinedOutput(); err != nil {
 		t.Errorf("caddy adapt: %v\n%s", err, out)
 	}

@@ -52,19 +52,18 @@ func Blocks(t testing.TB, file string) []Block {
 	return list
 }
 
-// Caddyfile is the first Caddyfile of a file, as it is run on 127.0.0.1. ours is as for [Run]; each of its texts has to
-// stand there, so that a test runs no other Caddyfile than the page has.
-func Caddyfile(t testing.TB, file string, ours ...string) string {
+// Caddyfile is the n-th Caddyfile of a file, from 1, as it is run on 127.0.0.1. ours is as for [Run]; each of its
+// texts has to stand there, so that a test runs no other Caddyfile than the page has.
+func Caddyfile(t testing.TB, file string, n int, ours ...string) string {
 	t.Helper()
-	blocks := Blocks(t, file)
-	first := slices.IndexFunc(blocks, func(b Block) bool { return b.Language == "caddyfile" })
-	if first < 0 {
-		t.Fatalf("%s has no Caddyfile", file)
+	blocks := slices.DeleteFunc(Blocks(t, file), func(b Block) bool { return b.Language != "caddyfile" })
+	if len(blocks) < n {
+		t.Fatalf("%s has %d Caddyfiles, not %d", file, len(blocks), n)
 	}
-	text := blocks[first].Text
+	text := blocks[n-1].Text
 	for i := 0; i < len(ours); i += 2 {
 		if !strings.Contains(text, ours[i]) {
-			t.Fatalf("%s:%d: there is no %q", file, blocks[first].Line, ours[i])
+			t.Fatalf("%s:%d: there is no %q", file, blocks[n-1].Line, ours[i])
 		}
 	}
 	text = strings.NewReplacer(ours...).Replace(text)
