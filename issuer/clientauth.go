@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store"
 )
@@ -91,12 +92,16 @@ var nobodysHash = store.HashSecret("nobody has this secret, for it is not one th
 // prove itself with: see what it says of itself as a claim, and give it nothing that depends on it.
 //
 // Who fails learns nothing from the answer, nor from the time that it takes: a look-up in the store, a record decoded
-// and the comparison of a hash are done in each case. Who goes on guessing is answered [*tooManyError].
+// and the comparison of a hash are done in each case. Who goes on guessing is answered [*tooManyError]: at one client
+// without that anything is looked at, at many as [secretAddresses] says.
 func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Client, error) {
+	addressWait := time.Duration(0)
 	if cred.secret != "" {
-		if wait := i.secrets.wait(&cred, i.db.Now()); wait > 0 {
+		now := i.db.Now()
+		if wait := i.secrets.wait(&cred, now); wait > 0 {
 			return nil, &tooManyError{RetryAfter: wait}
 		}
+		addressWait = i.secrets.addresses.wait(cred.from, now)
 	}
 	client, configured := i.clients[cred.id]
 	if !configured {
@@ -119,6 +124,9 @@ func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Cli
 	if client == nil || client.Disabled {
 		proven = false
 	}
+	if addressWait > 0 && !i.secrets.addresses.proven.has(cred.subject(), i.db.Now()) {
+		proven = false // be the secret right or wrong
+	}
 	if proven {
 		if cred.secret != "" {
 			i.rightSecret(ctx, &cred)
@@ -126,12 +134,18 @@ func (i *Issuer) authenticate(ctx context.Context, cred credentials) (*store.Cli
 		return client, nil
 	}
 	if cred.secret != "" {
+		if addressWait == 0 {
+			i.secrets.addresses.count(cred.from, i.db.Now())
+		}
 		i.wrongSecret(ctx, &cred)
 	}
 	if configured {
 		if _, err := i.storedClient(ctx, unknownID); err != nil {
 			return nil, err
 		}
+	}
+	if addressWait > 0 {
+		return nil, &tooManyError{RetryAfter: addressWait}
 	}
 	return nil, errInvalidClient
 }

@@ -30,6 +30,7 @@ const (
 	guessUserCode = "user_code"    // at user codes, by a person
 	guessCodeFrom = "user_code_at" // at user codes, from an address
 	guessClient   = "client"       // at the secret of a client, from an address; see secretGuesses
+	guessSecrets  = "client_at"    // at the secrets of all clients, from an address; see secretAddresses
 	guessDevice   = "device"       // no guess, but a code for a device of a public client that an address has asked for
 )
 
@@ -57,7 +58,10 @@ var limits = map[string]limit{
 	// own name.
 	guessUserCode: {free: 5, longest: 5 * time.Minute},
 	guessCodeFrom: {free: 100, longest: 5 * time.Minute, forgive: time.Minute},
-	guessDevice:   {free: 1000, longest: time.Minute, forgive: time.Second},
+	// Many clients may have one address, each with a wrong secret after a deployment that went wrong. In the long run an
+	// address guesses once a minute, at clients that it does not know; a secret has 32 characters at least.
+	guessSecrets: {free: 100, longest: time.Minute, forgive: time.Minute},
+	guessDevice:  {free: 1000, longest: time.Minute, forgive: time.Second},
 }
 
 // counted is how many wrong guesses count at now.

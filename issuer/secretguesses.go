@@ -13,7 +13,7 @@ import (
 )
 
 // secretGuesses are the wrong guesses at clients' secrets: of each client from each address apart, so that no stranger
-// locks a client out. Those that cost nothing are counted in memory alone, by each node for itself. Those from which
+// locks a client out; what an address guesses at many clients has [secretAddresses] for a limit. Those that cost nothing are counted in memory alone, by each node for itself. Those from which
 // waits come are in the store, too, for other nodes and the time after a restart. While somebody waits nothing is
 // looked at, so that a flood of guesses is none of writes.
 type secretGuesses struct {
@@ -24,6 +24,8 @@ type secretGuesses struct {
 	kept     int                     // how many of them are in the store
 	keptFrom map[string]int          // and how many of an address
 	swept    time.Time
+
+	addresses secretAddresses // have a limit of their own
 }
 
 // secretGuess is what is remembered of one client at one address.
@@ -124,8 +126,9 @@ func (i *Issuer) countInStore(ctx context.Context, id, subject, from string, fai
 	return nil
 }
 
-// rightSecret makes an end of the waiting.
+// rightSecret makes an end of the waiting, and remembers that the client is at work at that address.
 func (i *Issuer) rightSecret(ctx context.Context, c *credentials) {
+	i.secrets.addresses.proven.add(c.subject(), i.db.Now())
 	if !i.secrets.any.Load() || !i.secrets.forget(c.guessID()) {
 		return
 	}

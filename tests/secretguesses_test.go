@@ -97,3 +97,30 @@ func TestSecretGuessesOnAnotherNode(t *testing.T) {
 		})
 	}
 }
+
+// TestGuessingSecretsOfManyClients: an address that tries one client after the other is told to wait, whichever it
+// tries next; an application that works behind the same address is not.
+func TestGuessingSecretsOfManyClients(t *testing.T) {
+	h := newTown(t)
+	h.Secret(wrongSecret)
+	h.token("demo") // by the secret of app
+	clients := 0
+	next := func() int {
+		clients++
+		return guessSecret(t, h.Gateway, "client-"+strconv.Itoa(clients), wrongSecret)
+	}
+	for n := range 100 {
+		if next() > 0 {
+			t.Fatalf("guess %d waits", n)
+		}
+	}
+	h.Eventually("the address waits for longer than the rest of the test takes", func() bool { return next() > 7 })
+	h.token("bob")
+	if guessSecret(t, h.Gateway, "app", wrongSecret) == 0 {
+		t.Error("a wrong secret of the application is told to be wrong")
+	}
+	h.token("ann")
+	if next() == 0 {
+		t.Error("the right secret of an application makes an end of the waiting")
+	}
+}
