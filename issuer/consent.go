@@ -70,8 +70,7 @@ func (e *endpoints) askConsent(
 	e.keepXSRF(w, r, v)
 	e.pages.Render(w, r, http.StatusOK, pages.Consent{
 		Prefix: e.prefix, CSRF: v.csrf(), RequestID: q.ID, Username: v.user.Name, DisplayName: v.user.DisplayName,
-		Client: app, RedirectURI: q.RedirectURI, RedirectHost: goal.shown, LocalOnly: goal.local,
-		Scopes: e.inWords(q.Scopes, before),
+		Client: app, RedirectHost: goal.shown, LocalOnly: goal.local, Scopes: e.inWords(q.Scopes, before),
 	})
 	return nil
 }

@@ -60,9 +60,6 @@ func (e *endpoints) introduce(r *http.Request, v *pages.Login) {
 		return // the authorization endpoint will tell
 	}
 	v.Client = client.Name
-	if uri, ok := redirectURI(client, f.get("redirect_uri")); ok {
-		v.RedirectURI = uri
-	}
 	if hint := f.get("login_hint"); v.Username == "" && len(hint) <= maxHint {
 		v.Username = hint
 	}

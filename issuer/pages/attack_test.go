@@ -39,7 +39,7 @@ func nastyViews(s string) []View {
 	return []View{
 		Login{Prefix: "/oauth", CSRF: s, Return: s, Username: s, Client: s, Fault: LoginWrong},
 		Logout{Prefix: "/oauth", CSRF: s, Return: s, Username: s},
-		Consent{Prefix: "/oauth", CSRF: s, RequestID: s, Username: s, DisplayName: s, Client: app, RedirectURI: s,
+		Consent{Prefix: "/oauth", CSRF: s, RequestID: s, Username: s, DisplayName: s, Client: app,
 			RedirectHost: s, LocalOnly: true, Scopes: app.Scopes},
 		Device{Prefix: "/oauth", Step: DeviceEnter, UserCode: s},
 		Device{Prefix: "/oauth", Step: DeviceConfirm, UserCode: s, Username: s, Client: app, Scopes: app.Scopes},

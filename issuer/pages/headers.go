@@ -2,8 +2,6 @@ package pages
 
 import (
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
 )
 
@@ -20,46 +18,36 @@ func setHeaders(h http.Header, v View, language string) {
 	h.Set("Referrer-Policy", "same-origin")
 }
 
-// policy is the Content-Security-Policy of a page.
+// policy is the Content-Security-Policy of a page. A form stays with the issuer by form-action, unless its answer may
+// lead out: Chromium holds every redirect that follows a form against form-action (CSP3), also those of the app, and
+// stays on the page without a word when one is not listed. Where an app's callback goes on to, another host or the
+// scheme of its native part, nobody here can list, and no source expression stands for all schemes. "https:" would let
+// a form of an attacker's through as well; what keeps such a form out is that no text of others becomes markup.
 func policy(v View) string {
-	forms := "'self'"
-	switch v := v.(type) {
-	case Login:
-		if source := formSource(v.RedirectURI); source != "" {
-			forms += " " + source
-		}
-	case Consent:
-		// Chromium holds the redirect that answers a form against form-action too.
-		if source := formSource(v.RedirectURI); source != "" {
-			forms += " " + source
-		}
-	case FormPost:
-		if source := formSource(v.RedirectURI); source != "" {
-			forms = source
-		}
+	forms := "form-action 'self'; "
+	if leadsOut(v) {
+		forms = ""
 	}
-	return "default-src 'none'; style-src 'self'; img-src 'self'; form-action " + forms +
-		"; frame-ancestors 'none'; base-uri 'none'"
+	return "default-src 'none'; style-src 'self'; img-src 'self'; " + forms + "frame-ancestors 'none'; base-uri 'none'"
 }
 
-// formSource is the source expression (CSP3 §2.3.1) for a URI: its origin, or its scheme when that has no origin or the
-// expression cannot say it. It is empty when the URI is none.
-func formSource(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil || u.Scheme == "" {
-		return ""
+// leadsOut tells whether the answer to the page's form may be a redirect to another origin. After signing in or out that
+// is where the path goes on to which the person is sent back: an app, by way of the authorization endpoint, or whatever
+// a page of the site's redirects to. The forms of the device page and of the account page lead to those themselves.
+func leadsOut(v View) bool {
+	switch v := v.(type) {
+	case Login:
+		return goesOn(v.Prefix, v.Return)
+	case Logout:
+		return goesOn(v.Prefix, v.Return)
+	case Consent, FormPost:
+		return true
 	}
-	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return u.Scheme + ":" // a parsed scheme has letters, digits and +-. only
-	}
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.Is6() {
-		return u.Scheme + ":"
-	}
-	for i := range len(u.Host) {
-		c := u.Host[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("-.:_", c) < 0 {
-			return u.Scheme + ":"
-		}
-	}
-	return u.Scheme + "://" + u.Host
+	return false
+}
+
+// goesOn tells whether an own path may redirect. Two that do not are where most people sign in for.
+func goesOn(prefix, path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	return path != "" && path != prefix+"/account" && path != prefix+"/device"
 }

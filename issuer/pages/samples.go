@@ -19,10 +19,10 @@ func samples() []View {
 		Login{Fault: LoginExpired},
 		Logout{Prefix: "/oauth", CSRF: "t", Return: "/oauth/account", Username: "jane"},
 		SignedOut{Prefix: "/oauth"},
-		Consent{Username: "jane", Client: ours, RedirectURI: "https://app.example/cb", RedirectHost: "app.example"},
+		Consent{Username: "jane", Client: ours, RedirectHost: "app.example"},
 		Consent{
 			Prefix: "/oauth", CSRF: "t", RequestID: "r", Username: "jane", DisplayName: "Jane", Client: app,
-			RedirectURI: "http://127.0.0.1:1234/cb", RedirectHost: "127.0.0.1:1234", LocalOnly: true, Scopes: scopes,
+			RedirectHost: "127.0.0.1:1234", LocalOnly: true, Scopes: scopes,
 		},
 		Device{Step: DeviceEnter},
 		Device{Step: DeviceEnter, UserCode: "BCDF", Fault: DeviceUnknown},

@@ -36,7 +36,6 @@ type Login struct {
 	Return       string // where to go then, sent along as `return`; empty: nowhere in particular
 	Username     string // what was typed before, or login_hint
 	Client       string // the name of the app that asks; empty: none
-	RedirectURI  string // where the app's answer goes, which may come at once: the page's policy lets it; empty: nowhere
 	Fault        LoginFault
 	RetryAfter   time.Duration // with LoginTooMany
 }
@@ -69,8 +68,7 @@ type Consent struct {
 	Username     string // who is signed in
 	DisplayName  string // empty: none
 	Client       App
-	RedirectURI  string // where the answer goes: the page's policy lets the form be redirected there, and nowhere else
-	RedirectHost string // what the page shows of it: host and port, or the scheme of a native app
+	RedirectHost string // where the answer goes, as the page shows it: host and port, or the scheme of a native app
 	LocalOnly    bool   // the answer stays on the person's own machine, where any program may take it
 	Scopes       []Scope
 }

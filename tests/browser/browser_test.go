@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +49,12 @@ const caddyfile = `{
 			redirect_uris {env.APP}/cb
 			grants authorization_code
 		}
+		client books {
+			name "Book keeping"
+			secret a-secret-of-at-least-thirty-two-characters
+			redirect_uris {env.APP}/cb
+			grants authorization_code
+		}
 	}
 }
 
@@ -55,6 +63,12 @@ http://localhost:{$PORT} {
 	passport_auth /api/* scopes read
 	passport_auth /desk* {
 		session
+	}
+	route /desk/moved {
+		passport_auth {
+			session
+		}
+		redir {$ELSEWHERE}/moved
 	}
 	respond /api/* "orders of {passport.username}"
 	respond /desk* "the desk of {passport.username}"
@@ -65,19 +79,25 @@ http://localhost:{$PORT} {
 type app struct {
 	*httptest.Server
 	answers chan url.Values
+	onward  atomic.Value // string: where the callback sends people on; empty: it shows a page
 }
 
 func newApp(t *testing.T) *app {
 	a := &app{answers: make(chan url.Values, 10)}
+	a.onward.Store("")
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/cb" {
 			http.NotFound(w, r)
 			return
 		}
 		_ = r.ParseForm()
+		a.answers <- r.Form
+		if onward := a.onward.Load().(string); onward != "" {
+			http.Redirect(w, r, onward, http.StatusFound)
+			return
+		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>app</title><main><h1>Back in the app</h1></main>`)
-		a.answers <- r.Form
 	}))
 	t.Cleanup(a.Close)
 	return a
@@ -95,19 +115,32 @@ func (a *app) answer(t *testing.T) url.Values {
 	}
 }
 
+// newElsewhere is a host of the app's beside the one of its callback. It is another site to a browser, too: localhost
+// is not 127.0.0.1.
+func newElsewhere(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>app</title><main><h1>Arrived at `+
+			html.EscapeString(r.URL.Path)+`</h1></main>`)
+	}))
+	t.Cleanup(server.Close)
+	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+}
+
 // site is a gateway with a person, an app and a browser.
 type site struct {
 	*chrome
-	gateway *gateway.Gateway
-	app     *app
-	url     string
-	config  oauth2.Config
+	gateway   *gateway.Gateway
+	app       *app
+	elsewhere string
+	url       string
+	config    oauth2.Config
 }
 
 func newSite(t *testing.T, options ...chromedp.ExecAllocatorOption) *site {
 	t.Helper()
-	s := &site{app: newApp(t)}
-	s.gateway = gateway.Start(t, caddyfile, "APP="+s.app.URL)
+	s := &site{app: newApp(t), elsewhere: newElsewhere(t)}
+	s.gateway = gateway.Start(t, caddyfile, "APP="+s.app.URL, "ELSEWHERE="+s.elsewhere)
 	s.url = "http://localhost:" + s.gateway.Port
 	cmd := s.gateway.Command("passport", "user", "create", "ann", "--email", "ann@example.com", "--password-stdin")
 	cmd.Stdin = strings.NewReader(password + "\n")
@@ -116,6 +149,9 @@ func newSite(t *testing.T, options ...chromedp.ExecAllocatorOption) *site {
 	}
 	s.gateway.Secret(password)
 	s.chrome = newChrome(t, options...)
+	t.Cleanup(func() { // of every page that the test has come to
+		s.weighs(60_000, s.url, s.app.URL, s.elsewhere)
+	})
 	s.config = oauth2.Config{
 		ClientID: appID, RedirectURL: s.app.URL + "/cb", Scopes: []string{"read", "write"},
 		Endpoint: oauth2.Endpoint{
@@ -237,11 +273,6 @@ func TestPersonSignsInAndAuthorizesAnApp(t *testing.T) {
 		s.open(s.url + "/oauth/account")
 		s.sees("Username or email")
 	})
-	u, err := url.Parse(s.app.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.weighs(60_000, "localhost:"+s.gateway.Port, u.Host)
 }
 
 // TestPersonUsesTheAccountPage makes and revokes a personal access token, registers an app, changes the password.
@@ -355,6 +386,62 @@ func TestFirstPartyAppNeedsNoConsent(t *testing.T) {
 	s.signsIn("ann", password)
 	s.sees("Back in the app")
 	s.redeem(verifier)
+}
+
+// TestCallbackThatGoesOnToAnotherOrigin: an app's callback may well redirect, to another host of the app or to a scheme
+// that its native part listens to. Chromium holds all of that against the form-action of the page whose form began it (CSP3).
+func TestCallbackThatGoesOnToAnotherOrigin(t *testing.T) {
+	s := newSite(t)
+	s.app.onward.Store(s.elsewhere + "/shop")
+	arrives := func(verifier string) {
+		t.Helper()
+		s.sees("Arrived at /shop")
+		s.redeem(verifier)
+	}
+	signOut := func() {
+		t.Helper()
+		s.open(s.url + "/oauth/logout")
+		s.presses("Sign out")
+		s.sees("You are signed out")
+	}
+	s.config.ClientID, s.config.ClientSecret = "books", "a-secret-of-at-least-thirty-two-characters"
+	verifier := s.authorize()
+	s.signsIn("ann", password)
+	s.presses("Authorize")
+	arrives(verifier) // after consent
+
+	verifier = s.authorize(oauth2.SetAuthURLParam("response_mode", "form_post"))
+	s.sees("One more step")
+	s.presses("Continue")
+	arrives(verifier)
+
+	signOut()
+	verifier = s.authorize()
+	s.signsIn("ann", password)
+	arrives(verifier) // after sign-in, for the consent is remembered
+
+	signOut()
+	s.config.ClientID = "till"
+	verifier = s.authorize()
+	s.signsIn("ann", password)
+	arrives(verifier) // after sign-in, for the client is of the first party
+
+	signOut()
+	s.open(s.url + "/desk/moved")
+	s.signsIn("ann", password)
+	s.sees("Arrived at /moved")
+
+	s.open(s.url + "/oauth/logout?return=/desk/moved") // which asks who comes to sign in again
+	s.presses("Sign out")
+	s.signsIn("ann", password)
+	s.sees("Arrived at /moved")
+
+	s.config.ClientID, s.config.ClientSecret = appID, ""
+	s.app.onward.Store("com.example.shop:/done")
+	verifier = s.authorize()
+	s.presses("Authorize")
+	s.redeem(verifier)
+	s.goesTo("com.example.shop:/done")
 }
 
 // TestFaultsThatMustNotRedirect stay on a page of the issuer.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,8 @@ type chrome struct {
 	axe string // the source of axe-core
 
 	mu    sync.Mutex
-	hosts map[string]bool  // where it has sent requests to
+	asked map[string]bool  // the addresses that it has asked for
+	hosts map[string]bool  // where those are
 	sizes map[string]int64 // bytes of each address, as they came
 	named map[network.RequestID]string
 }
@@ -57,7 +59,8 @@ func newChrome(t *testing.T, options ...chromedp.ExecAllocatorOption) *chrome {
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	c := &chrome{
-		T: t, axe: string(axe), hosts: map[string]bool{}, sizes: map[string]int64{}, named: map[network.RequestID]string{},
+		T: t, axe: string(axe), asked: map[string]bool{}, hosts: map[string]bool{}, sizes: map[string]int64{},
+		named: map[network.RequestID]string{},
 	}
 	c.ctx, cancel = chromedp.NewContext(allocator, chromedp.WithListener(c.record))
 	t.Cleanup(cancel)
@@ -73,12 +76,13 @@ func (c *chrome) record(event any) {
 	defer c.mu.Unlock()
 	switch event := event.(type) {
 	case *network.EventRequestWillBeSent:
-		c.named[event.RequestID] = event.Request.URL
+		c.named[event.RequestID], c.asked[event.Request.URL] = event.Request.URL, true
 		if u, err := url.Parse(event.Request.URL); err == nil && u.Host != "" {
 			c.hosts[u.Host] = true
 		}
 	case *network.EventLoadingFinished:
-		c.sizes[c.named[event.RequestID]] = int64(event.EncodedDataLength)
+		name := c.named[event.RequestID]
+		c.sizes[name] = max(c.sizes[name], int64(event.EncodedDataLength)) // what is in the cache comes again as nothing
 	}
 }
 
@@ -142,6 +146,22 @@ func (c *chrome) sees(words string) {
 		}
 		if time.Now().After(deadline) {
 			c.Fatalf("%q does not come; the page at %s says:\n%s", words, c.address(), c.text())
+		}
+	}
+}
+
+// goesTo waits until the browser asks for an address, be there anything or not.
+func (c *chrome) goesTo(address string) {
+	c.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		c.mu.Lock()
+		asked := c.asked[address]
+		c.mu.Unlock()
+		if asked {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("the browser does not go to %s; the page at %s says:\n%s", address, c.address(), c.text())
 		}
 	}
 }
@@ -251,17 +271,14 @@ func (c *chrome) barriers(variant string) {
 	}
 }
 
-// weighs holds the addresses that were asked for against the bound of a page, and every host against the one allowed.
-func (c *chrome) weighs(limit int64, hosts ...string) {
+// weighs holds each page that was asked for, with all that belongs to it, against the bound of a page, and every host
+// against the origins allowed.
+func (c *chrome) weighs(limit int64, origins ...string) {
 	c.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for host := range c.hosts {
-		allowed := false
-		for _, h := range hosts {
-			allowed = allowed || h == host
-		}
-		if !allowed {
+		if !slices.ContainsFunc(origins, func(origin string) bool { return strings.HasSuffix(origin, "://"+host) }) {
 			c.Errorf("the pages have sent requests to %s", host)
 		}
 	}
