@@ -3,10 +3,12 @@ package issuer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/oauth2-passport/caddy-passport/issuer/keys"
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
@@ -18,13 +20,19 @@ type mandate struct {
 	scopes   []string
 	audience []string // what was asked for; empty: see [Issuer.defaultAudience]
 
+	key *keys.Key // that signs, once there is a record
+
 	user            *store.User // nil: the client acts for itself, and the rest is empty
 	authenticatedAt time.Time   // when the person proved who it is
 	familyID        string
 }
 
-// newToken is the record of an access token.
-func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
+// newToken is the record of an access token, and chooses the key. The transaction is one of issuing.
+func (i *Issuer) newToken(r *store.Records, m *mandate) (*store.Token, error) {
+	var err error
+	if m.key, err = i.ring.Signing(r); err != nil {
+		return nil, err
+	}
 	lifetime := m.client.AccessTokenLifetime
 	if lifetime == 0 {
 		lifetime = i.config.Lifetimes.AccessToken
@@ -33,14 +41,10 @@ func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
 	if len(audience) == 0 {
 		audience = i.defaultAudience(m.issuer, m.scopes)
 	}
-	issuedAt := now.Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
-	keyID := ""
-	if key := i.ring.Current(); key != nil {
-		keyID = key.ID()
-	}
+	issuedAt := r.Now().Truncate(time.Second).UTC() // `iat` and `exp` are whole seconds
 	t := &store.Token{
-		ID:        store.NewID(now),
-		KeyID:     keyID,
+		ID:        store.NewID(r.Now()),
+		KeyID:     m.key.ID(),
 		ClientID:  m.client.ID,
 		Issuer:    m.issuer,
 		Scopes:    m.scopes,
@@ -53,17 +57,30 @@ func (i *Issuer) newToken(now time.Time, m mandate) *store.Token {
 	if m.user != nil {
 		t.UserID = m.user.ID
 	}
-	return t
+	return t, nil
+}
+
+// issuing runs fn in an Update that makes a token, again where a key was retired that it would have been signed with.
+func (i *Issuer) issuing(ctx context.Context, fn func(*store.Records) error) error {
+	for tries := 0; ; tries++ {
+		err := i.db.Update(ctx, fn)
+		stale, ok := errors.AsType[*keys.StaleError](err)
+		if !ok {
+			return err
+		}
+		if tries == 3 {
+			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
+		if err := i.ring.Renew(ctx, stale); err != nil {
+			return err
+		}
+	}
 }
 
 // give signs the token of a record that is on disk, and tells of it. When it fails, the record stays behind: nobody has
 // the token that belongs to it.
 func (i *Issuer) give(ctx context.Context, m mandate, t *store.Token) (*issued, error) {
-	key := i.ring.Key(t.KeyID)
-	if key == nil {
-		return nil, errors.New("there is no key to sign with")
-	}
-	access, err := key.SignJWT("at+jwt", claims(m, t))
+	access, err := m.key.SignJWT("at+jwt", claims(m, t))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,11 @@ func (i *Issuer) newGift(r *store.Records, m mandate, granted, audience []string
 		return gift{}, fault
 	}
 	m.familyID = store.NewID(r.Now())
-	g := gift{mandate: m, token: i.newToken(r.Now(), m)}
+	t, err := i.newToken(r, &m)
+	if err != nil {
+		return gift{}, err
+	}
+	g := gift{mandate: m, token: t}
 	f := &store.Family{
 		ID: m.familyID, ClientID: m.client.ID, UserID: m.user.ID, Issuer: m.issuer, Grant: m.grant.name,
 		Scopes: granted, Audience: audience, AuthenticatedAt: m.authenticatedAt,

@@ -18,11 +18,13 @@ var clientCredentials = &grant{
 func (i *Issuer) issueClientCredentials(ctx context.Context, req *tokenRequest) (*issued, error) {
 	m := req.mandate()
 	var token *store.Token
-	err := i.db.Update(ctx, func(r *store.Records) error {
+	err := i.issuing(ctx, func(r *store.Records) (err error) {
 		if err := i.unchanged(r, req.client); err != nil {
 			return err
 		}
-		token = i.newToken(r.Now(), m)
+		if token, err = i.newToken(r, &m); err != nil {
+			return err
+		}
 		return r.PutToken(token)
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func (i *Issuer) redeemCode(ctx context.Context, req *tokenRequest) (*issued, er
 	hash := store.HashSecret(code)
 	var g gift
 	var replayed *store.Code
-	err := i.db.Update(ctx, func(r *store.Records) error {
+	err := i.issuing(ctx, func(r *store.Records) error {
 		g, replayed = gift{}, nil
 		if err := i.unchanged(r, req.client); err != nil {
 			return err

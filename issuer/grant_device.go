@@ -35,7 +35,7 @@ func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issu
 	hash := store.HashSecret(code)
 	var g gift
 	var wait *Error // to be answered, while what the poll has changed is kept
-	err := i.db.Update(ctx, func(r *store.Records) error {
+	err := i.issuing(ctx, func(r *store.Records) error {
 		g, wait = gift{}, nil
 		if err := i.unchanged(r, req.client); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (i *Issuer) signInBy(ctx context.Context, req *tokenRequest, username, pass
 // issueForPassword gives tokens to a client whose person has been found by signInBy.
 func (i *Issuer) issueForPassword(ctx context.Context, req *tokenRequest) (*issued, error) {
 	var g gift
-	err := i.db.Update(ctx, func(r *store.Records) (err error) {
+	err := i.issuing(ctx, func(r *store.Records) (err error) {
 		if err := i.unchanged(r, req.client); err != nil {
 			return err
 		}

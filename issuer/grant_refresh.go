@@ -40,7 +40,7 @@ func (i *Issuer) redeemRefreshToken(ctx context.Context, req *tokenRequest) (*is
 		return nil, fault
 	}
 	var done rotation
-	err := i.db.Update(ctx, func(r *store.Records) (err error) {
+	err := i.issuing(ctx, func(r *store.Records) (err error) {
 		if err := i.unchanged(r, req.client); err != nil {
 			return err
 		}
@@ -96,7 +96,10 @@ func (i *Issuer) rotate(ctx context.Context, r *store.Records, req *tokenRequest
 	if m.scopes, fault = i.scopes.load().refreshed(m.client, m.user, f.Scopes, asked); fault == nil {
 		m.audience, fault = narrowedAudience(f.Audience, m.audience)
 	}
-	t := i.newToken(r.Now(), m)
+	t, err := i.newToken(r, &m)
+	if err != nil {
+		return done, err
+	}
 	if t.ExpiresAt.After(f.ExpiresAt) {
 		t.ExpiresAt = f.ExpiresAt.Truncate(time.Second)
 	}

@@ -14,7 +14,8 @@ type DB struct {
 	name        []byte // the issuer's, as keys have it
 	now         func() time.Time
 	current     atomic.Pointer[current]
-	restoring   atomic.Bool // where the engine is not shared
+	restoring   atomic.Bool  // where the engine is not shared
+	retirements atomic.Int64 // where the engine is not shared, see [Records.KeyRetirements]
 	revocations Revocations
 
 	shared bool         // other nodes write to the engine
@@ -106,7 +107,7 @@ func (db *DB) Update(ctx context.Context, fn func(*Records) error) error {
 }
 
 func (db *DB) records(tx Tx) *Records {
-	return &Records{tx: tx, prefix: db.current.Load().prefix, now: db.now().UTC()}
+	return &Records{db: db, tx: tx, prefix: db.current.Load().prefix, now: db.now().UTC()}
 }
 
 // Transaction is what can be told of a transaction that is over.

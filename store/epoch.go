@@ -20,6 +20,8 @@ type epoch struct {
 	Until   time.Time `json:"until,omitzero"`
 
 	By string `json:"by,omitempty"` // the restore that has put it in force
+
+	Retired int `json:"retired,omitempty"` // see [Records.KeyRetirements]
 }
 
 const kindEpoch = "epoch"
@@ -73,11 +75,44 @@ func (db *DB) inForce(r *Records) error {
 		return errRestoring
 	}
 	r.prefix = db.prefix(e.Number) // what this node knows of it may change meanwhile
+	r.retired = &e.Retired
 	if e.Restore == "" {
 		return nil
 	}
 	// A restore that stands still before its last commit must not come after this.
-	return (&Records{tx: r.tx}).put(db.epochKey(), epoch{Number: e.Number}, time.Time{})
+	return (&Records{tx: r.tx}).put(db.epochKey(), epoch{Number: e.Number, Retired: e.Retired}, time.Time{})
+}
+
+// KeyRetirements is how many keys have been removed at once by [Records.DeleteKey]. Who remembers it beside a key knows,
+// within any transaction, whether the key may have been removed meanwhile, for no more than the read of the epoch that
+// there is anyway.
+func (r *Records) KeyRetirements() (int, error) {
+	if !r.db.shared {
+		return int(r.db.retirements.Load()), nil
+	}
+	if r.retired == nil { // a View, which does not read the epoch by itself
+		e, err := r.db.readEpoch(r.tx)
+		if err != nil {
+			return 0, err
+		}
+		r.retired = &e.Retired
+	}
+	return *r.retired, nil
+}
+
+// keyRetired counts one more.
+func (r *Records) keyRetired() error {
+	if !r.db.shared {
+		r.db.retirements.Add(1) // one too many where the transaction fails does no harm
+		return nil
+	}
+	e, err := r.db.readEpoch(r.tx)
+	if err != nil {
+		return err
+	}
+	e.Retired++
+	r.retired = &e.Retired
+	return (&Records{tx: r.tx}).put(r.db.epochKey(), e, time.Time{})
 }
 
 // records in memory of the epoch that is in force.
@@ -93,7 +128,7 @@ func (db *DB) enter(ctx context.Context, number int) error {
 	var revoked []Revocation
 	err := db.engine.View(ctx, func(tx Tx) error {
 		revoked = revoked[:0]
-		r := &Records{tx: tx, prefix: in.prefix, now: db.now().UTC()}
+		r := &Records{db: db, tx: tx, prefix: in.prefix, now: db.now().UTC()}
 		return r.Revocations(func(v Revocation) error {
 			revoked = append(revoked, v)
 			return nil

@@ -59,5 +59,8 @@ func (r *Records) DeleteKey(id string) error {
 	if err := r.putGone(kindKey, id); err != nil { // or a backup from before would bring it back
 		return err
 	}
+	if err := r.keyRetired(); err != nil {
+		return err
+	}
 	return r.revoke(Revocation{Kind: RevokedKey, ID: id})
 }

@@ -14,9 +14,12 @@ import (
 // Records are the typed records of an issuer within one transaction. They are valid until the function that received
 // them returns.
 type Records struct {
+	db     *DB
 	tx     Tx
 	prefix []byte // the issuer's, and the epoch's: one engine may serve more than one issuer
 	now    time.Time
+
+	retired *int // see KeyRetirements; nil: not read yet
 
 	revoked []Revocation // to be told to the set in memory once the transaction is on disk
 }

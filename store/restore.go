@@ -110,6 +110,8 @@ type restoring struct {
 	id   string
 	next int // the epoch that it writes
 
+	retired int // of the epoch that was in force; see [Records.KeyRetirements]
+
 	options RestoreOptions
 
 	batch []batched
@@ -137,7 +139,7 @@ func (db *DB) beginRestore(ctx context.Context) (*restoring, error) {
 		if db.shared && e.Restore != "" && e.Until.Add(maxSkew).After(db.now()) {
 			return ErrRestoring
 		}
-		s.next = e.Number + 1
+		s.next, s.retired = e.Number+1, e.Retired
 		return s.lease(tx)
 	})
 	if err != nil {
@@ -149,11 +151,13 @@ func (db *DB) beginRestore(ctx context.Context) (*restoring, error) {
 
 // lease keeps everybody else from writing for a while longer.
 func (s *restoring) lease(tx Tx) error {
-	return s.putEpoch(tx, epoch{Number: s.next - 1, Restore: s.id, Until: s.db.now().Add(restoreLease)})
+	return s.putEpoch(tx, epoch{
+		Number: s.next - 1, Retired: s.retired, Restore: s.id, Until: s.db.now().Add(restoreLease),
+	})
 }
 
 func (s *restoring) putEpoch(tx Tx, e epoch) error {
-	r := &Records{tx: tx}
+	r := &Records{db: s.db, tx: tx}
 	return r.put(s.db.epochKey(), e, time.Time{})
 }
 
@@ -170,7 +174,7 @@ func (s *restoring) update(ctx context.Context, fn func(r *Records) error) error
 		if err := s.lease(tx); err != nil {
 			return err
 		}
-		return fn(&Records{tx: tx, prefix: s.db.prefix(s.next), now: s.db.now().UTC()})
+		return fn(&Records{db: s.db, tx: tx, prefix: s.db.prefix(s.next), now: s.db.now().UTC()})
 	})
 }
 
@@ -240,7 +244,7 @@ func (s *restoring) putInForce(ctx context.Context) error {
 		if err := r.revoke(Revocation{Kind: KeysChanged}); err != nil { // other nodes load the keys anew
 			return err
 		}
-		return s.putEpoch(r.tx, epoch{Number: s.next, By: s.id})
+		return s.putEpoch(r.tx, epoch{Number: s.next, Retired: s.retired, By: s.id})
 	})
 	if err != nil {
 		return err
@@ -312,7 +316,7 @@ func (s *restoring) clear(ctx context.Context) (inForce bool, err error) {
 		return false, nil
 	}
 	if err = s.db.drop(ctx, s.db.prefix(s.next), s.update); err == nil {
-		err = s.update(ctx, func(r *Records) error { return s.putEpoch(r.tx, epoch{Number: s.next - 1}) })
+		err = s.update(ctx, func(r *Records) error { return s.putEpoch(r.tx, epoch{Number: s.next - 1, Retired: s.retired}) })
 	}
 	if errors.Is(err, ErrRestoring) {
 		err = nil // the lease is over; the next restore removes it

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/oauth2-passport/caddy-passport/store/pgstore/pgtest"
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
@@ -183,6 +184,41 @@ func TestLeakedKeyIsRetiredEverywhere(t *testing.T) {
 	})
 	if err := callOn(a, b.Token("demo", demoSecret, "read")); err != nil {
 		t.Errorf("a new token of the other node: %v", err)
+	}
+}
+
+// TestNoNodeSignsWithALeakedKey: once a node has answered that the key is retired, no other gives a token by it, though
+// it has not heard of it: a client would keep a token for an hour that is good nowhere.
+func TestNoNodeSignsWithALeakedKey(t *testing.T) {
+	database := pgtest.Start(t).Database()
+	a, b := startNode(t, database), startNode(t, database)
+	for range 3 {
+		leaked := keysOf(t, a)["current"][0]
+		var retired atomic.Int64 // when it was answered, in nanoseconds
+		var after atomic.Int64
+		issue := func() error {
+			began := time.Now().UnixNano()
+			resp, err := issueOn(b)
+			if err == nil && resp.Status != http.StatusOK {
+				err = fmt.Errorf("a token: %d %s", resp.Status, resp.Body)
+			}
+			if at := retired.Load(); err != nil || at == 0 || began < at {
+				return err
+			}
+			after.Add(1)
+			return callOn(a, resp.String("access_token")) // which refuses it if that key has signed it
+		}
+		tr := startTraffic(issue, issue, issue, issue)
+		request, err := http.NewRequest(http.MethodDelete, "http://"+a.Admin+"/passport/default/keys/"+leaked, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp := a.Do(request); resp.Status/100 != 2 {
+			t.Fatalf("retire: %d %s", resp.Status, resp.Body)
+		}
+		retired.Store(time.Now().UnixNano())
+		b.Eventually("tokens are given", func() bool { return after.Load() > 100 })
+		tr.stop(t)
 	}
 }
 

@@ -257,6 +257,7 @@ func (r *Ring) snapshot(found shelf) (*snapshot, error) {
 type shelf struct {
 	current, next *store.Key // nil: none
 	retired       []*store.Key
+	retirements   int // see [store.Records.KeyRetirements]
 }
 
 // all yields the keys in an order that all nodes agree on: current, next, retired, the last retired first.
@@ -274,6 +275,9 @@ func readShelf(rec *store.Records) (shelf, error) {
 	var s shelf
 	stored, err := rec.Keys()
 	if err != nil {
+		return s, err
+	}
+	if s.retirements, err = rec.KeyRetirements(); err != nil {
 		return s, err
 	}
 	for i := range stored {
