@@ -80,7 +80,7 @@ func hashOrMake(ctx context.Context, password string, u *store.User) (hash, made
 	} else if err := checkPassword(password, u.Name, u.Email); err != nil {
 		return "", "", err
 	}
-	hash, err = hashPassword(ctx, password)
+	hash, err = hashPassword(hashingAs(ctx, knownOnes), password) // only an operator comes here
 	return hash, made, err
 }
 
@@ -250,6 +250,7 @@ func (i *Issuer) setPassword(ctx context.Context, id, old, hash string) (u *stor
 // in which it happens too: begin another one, for the record that it answers. The error is [errWrongLogin],
 // [*tooManyError], [*PasswordError], [ErrUserElsewhere], or the store's.
 func (i *Issuer) changePassword(ctx context.Context, u *store.User, old, password string) (*store.User, error) {
+	ctx = hashingAs(ctx, knownOnes)
 	if u.Source != "" {
 		return nil, ErrUserElsewhere
 	}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
@@ -80,8 +81,15 @@ func isOneCharacter(s string) bool {
 func normalPassword(password string) string { return norm.NFC.String(password) }
 
 // hashPassword hashes a password for an own account. The error is that of the queue.
-func hashPassword(ctx context.Context, password string) (hash string, err error) {
-	queued := hashing.do(ctx, ownHashKind, func() { hash, err = argon2id.CreateHash(normalPassword(password), ownHash) })
+func hashPassword(ctx context.Context, password string) (string, error) {
+	return hashWithin(ctx, maxHashWait, password)
+}
+
+// hashWithin is [hashPassword] where nobody waits for longer than that.
+func hashWithin(ctx context.Context, wait time.Duration, password string) (hash string, err error) {
+	queued := hashing.do(ctx, ownHashKind, wait, func() {
+		hash, err = argon2id.CreateHash(normalPassword(password), ownHash)
+	})
 	return hash, errors.Join(queued, err)
 }
 
@@ -93,7 +101,7 @@ func PasswordMatches(ctx context.Context, hash, password string) (matches bool, 
 		return false, err
 	}
 	password = normalPassword(password)
-	err = hashing.do(ctx, hashKind(hash), func() {
+	err = hashing.do(ctx, hashKind(hash), maxHashWait, func() {
 		if isArgon2id(hash) {
 			matches, _ = argon2id.ComparePasswordAndHash(password, hash) // it was decoded before
 		} else {

@@ -228,6 +228,16 @@ func TestOldHashesAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.wantWrong("ann", wrongPassword, home)
+	hashing.mu.Lock()
+	hashing.paid[strangers] = time.Now().Add(100 * time.Millisecond)
+	hashing.mu.Unlock()
+	h.wantSignIn("ann", rightPassword, home) // while others wait it is not worth making anybody wait for
+	if u := h.user(info.ID); isOwnHash(u.PasswordHash) {
+		t.Error("the hash was replaced though others wait")
+	}
+	hashing.mu.Lock()
+	hashing.paid[strangers] = time.Time{}
+	hashing.mu.Unlock()
 	h.wantSignIn("ann", rightPassword, home)
 	if u := h.user(info.ID); !isOwnHash(u.PasswordHash) {
 		t.Errorf("the hash is %.10s…", u.PasswordHash)
