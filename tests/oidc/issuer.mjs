@@ -22,14 +22,14 @@ function make() {
 	return new Provider(issuer, {
 		jwks: { keys },
 		cookies: { keys: [CLIENT_SECRET] },
-		scopes: ['openid', 'read', 'write'],
+		scopes: ['openid', 'read', 'write', 'orders:read'],
 		clients: [{
 			client_id: 'orders-sync',
 			client_secret: CLIENT_SECRET,
 			grant_types: ['client_credentials'],
 			redirect_uris: [],
 			response_types: [],
-			scope: 'read write',
+			scope: 'read write orders:read',
 			id_token_signed_response_alg: alg,
 		}, {
 			client_id: 'shop',
@@ -44,7 +44,7 @@ function make() {
 			resourceIndicators: {
 				enabled: true,
 				getResourceServerInfo: (ctx, resource) => ({
-					scope: 'read write',
+					scope: 'read write orders:read',
 					accessTokenFormat: 'jwt',
 					jwt: { sign: { alg } },
 					...resources[resource],
