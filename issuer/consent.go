@@ -201,7 +201,7 @@ func (e *endpoints) grantAuthorization(
 ) {
 	var q store.AuthorizationRequest
 	var give func() ([][2]string, error) // once it is on disk
-	err := e.db.Update(r.Context(), func(records *store.Records) error {
+	err := e.issuing(r.Context(), func(records *store.Records) error {
 		taken, err := take(records)
 		if err != nil {
 			return err
