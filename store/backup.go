@@ -55,14 +55,15 @@ type BackupFile interface {
 }
 
 // Backup writes all that an issuer needs to go on elsewhere to file: clients, people, consents, keys, and what has been
-// given out and ended. It is consistent, and nobody waits for it. The backup has private keys: whoever reads it can
-// make tokens.
+// given out and ended. It is consistent, and nobody waits for it, [DB.Close] neither: that ends it with [ErrClosed].
+// The backup has private keys: whoever reads it can make tokens.
 func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 	info := BackupInfo{
 		Format: backupFormat, Version: backupVersion, Schema: SchemaVersion, Issuer: unescape(string(db.name)),
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxBackupTime) // or the engine would take it for a short read
 	defer cancel()
+	defer context.AfterFunc(db.background, cancel)()
 	err := db.View(ctx, func(r *Records) error { // may be called again
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -94,20 +95,25 @@ func (db *DB) Backup(ctx context.Context, file BackupFile) (BackupInfo, error) {
 		info.Records = w.records
 		return w.end()
 	})
+	if err != nil && db.background.Err() != nil {
+		err = fmt.Errorf("the backup was ended with the storage: %w", ErrClosed)
+	}
 	return info, err
 }
 
 // A backup is written no faster than this, so that what else there is to do goes on. A step takes a few milliseconds.
+// What it is behind, because the machine is busy, it catches up with, but no more than a little.
 const (
-	backupRate = 105_000 // records a second
-	backupStep = 500     // records
+	backupRate   = 110_000 // records a second
+	backupStep   = 500     // records
+	backupBehind = 50 * time.Millisecond
 
 	maxBackupTime = 24 * time.Hour
 )
 
 // backupWriter writes the lines of a backup.
 type backupWriter struct {
-	began   time.Time
+	began   time.Time     // or as much later as it has stood still
 	out     *bufio.Writer // of the file and sum
 	sum     hash.Hash     // of what has been flushed
 	records int
@@ -121,8 +127,12 @@ func newBackupWriter(file io.Writer) *backupWriter {
 // rest waits where the backup is ahead of its time.
 func (w *backupWriter) rest(ctx context.Context) error {
 	due := w.began.Add(time.Duration(w.records) * time.Second / backupRate)
-	if ahead := time.Until(due); ahead > time.Millisecond {
+	ahead := time.Until(due)
+	switch {
+	case ahead > time.Millisecond:
 		pause(ctx, ahead)
+	case ahead < -backupBehind:
+		w.began = w.began.Add(-ahead - backupBehind)
 	}
 	return ctx.Err()
 }
