@@ -12,7 +12,8 @@ import (
 
 // Engine is an ordered, transactional key-value store. Its methods may be called from any goroutine.
 type Engine interface {
-	// View runs fn on a consistent snapshot. fn writes nothing: Put and Delete answer [ErrReadOnly].
+	// View runs fn on a consistent snapshot. fn writes nothing: Put and Delete answer [ErrReadOnly]. When ctx ends, what
+	// fn reads may be answered with its error, and so View.
 	View(ctx context.Context, fn func(Tx) error) error
 
 	// Update runs fn in a serializable transaction and returns nil once what it wrote is on disk. fn may run more than

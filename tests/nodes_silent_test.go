@@ -2,10 +2,8 @@ package tests
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -13,94 +11,17 @@ import (
 	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
 )
 
-// wire is a network between nodes and a database, which can fall silent: nothing arrives, and no connection ends.
-type wire struct {
-	addr string
-
-	mu    sync.Mutex
-	awake *sync.Cond
-	dumb  bool
-}
-
-func newWire(t *testing.T, to string) *wire {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &wire{addr: ln.Addr().String()}
-	w.awake = sync.NewCond(&w.mu)
-	t.Cleanup(func() {
-		ln.Close()
-		w.silent(false)
-	})
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go w.connect(conn, to)
-		}
-	}()
-	return w
-}
-
-func (w *wire) connect(from net.Conn, address string) {
-	to, err := net.Dial("tcp", address)
-	if err != nil {
-		from.Close()
-		return
-	}
-	go w.carry(from, to)
-	w.carry(to, from)
-}
-
-func (w *wire) carry(to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		w.mu.Lock()
-		for w.dumb {
-			w.awake.Wait()
-		}
-		w.mu.Unlock()
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (w *wire) silent(yes bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dumb = yes
-	w.awake.Broadcast()
-}
-
 // TestSilentNetwork has the database answer nothing, and no connection end, as when a cable is cut: tokens that are out
 // stay good, who asks for another is told to come again, and all is well by itself once the network is back.
 func TestSilentNetwork(t *testing.T) {
-	database, err := url.Parse(pgtest.Start(t).Database())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWire(t, database.Host)
-	direct := database.String()
-	database.Host = w.addr
-	a, b := startNode(t, database.String()), startNode(t, direct)
+	database := pgtest.Start(t).Database()
+	w := pgtest.NewWire(t, database)
+	a, b := startNode(t, w.Through(database)), startNode(t, database)
 	token := a.Token("demo", demoSecret, "read")
 	if err := errors.Join(callOn(a, token), callOn(b, token)); err != nil {
 		t.Fatal(err)
 	}
-	w.silent(true)
+	w.Silent(true)
 	var issued, unavailable atomic.Int64
 	use := func() error { return callOn(a, token) }
 	ask := issuing([]*gateway.Gateway{a}, &issued, &unavailable)
@@ -111,7 +32,7 @@ func TestSilentNetwork(t *testing.T) {
 	if issued.Load() > 0 {
 		t.Error("tokens are issued without the database")
 	}
-	w.silent(false)
+	w.Silent(false)
 	a.Eventually("tokens are issued again", func() bool { return issued.Load() > 10 })
 	tr.stop(t)
 	form := url.Values{"token": {token}}

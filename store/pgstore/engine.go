@@ -134,7 +134,9 @@ func (e *Engine) closePools() {
 	e.sight.Close()
 }
 
-// View runs fn on one snapshot. It may take as long as an update, or until the deadline of ctx where that is later.
+// View runs fn on one snapshot. It may take as long as an update, or until the deadline of ctx where that is later; the
+// wait for a connection and each round trip take no longer than an update in either case. It writes nothing, so that
+// there is no outcome to wait for once the caller has gone.
 func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -143,23 +145,27 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	defer e.inside.Done()
-	timeout := e.timeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = max(timeout, time.Until(deadline))
+	t := &tx{caller: ctx, begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", readOnly: true}
+	whole := e.timeout
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) > whole {
+		whole, t.trip = time.Until(deadline), e.timeout
 	}
-	// Once begun, the outcome is waited for, whatever becomes of the caller: the answer is always the truth.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	var cancel context.CancelFunc
+	t.ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), whole)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTrip, cancel) })()
 	pool := e.pool
 	if store.Reserved(ctx) {
 		pool = e.sight
 	}
-	conn, err := pool.Acquire(ctx)
+	acquiring, acquired := context.WithTimeout(ctx, e.timeout)
+	conn, err := pool.Acquire(acquiring)
+	acquired()
 	if err != nil {
-		return unavailable(err)
+		return lost(ctx, err)
 	}
 	defer conn.Release() // a connection that is left within a transaction is closed by the pool
-	t := &tx{ctx: ctx, conn: conn.Conn(), begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", readOnly: true}
+	t.conn = conn.Conn()
 	defer t.abandon()
 	if err := fn(t); err != nil {
 		if t.fault != nil {
@@ -169,6 +175,10 @@ func (e *Engine) View(ctx context.Context, fn func(store.Tx) error) error {
 	}
 	return passing(t.commit())
 }
+
+// lastTrip is what is left to a round trip whose caller goes: one that is cut short costs the database a connection,
+// and callers who go come by the thousand.
+const lastTrip = 250 * time.Millisecond
 
 // passing marks a conflict of a View, which PostgreSQL has none of, but others that speak its protocol have, as a
 // failure that may pass: fn has used what it has read, so that it is not run again here.
@@ -203,6 +213,14 @@ func unavailable(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+// lost is [unavailable] of a View. That its caller has gone is no failure of the database.
+func lost(caller context.Context, err error) error {
+	if gone := caller.Err(); err != nil && errors.Is(gone, context.Canceled) {
+		return gone
+	}
+	return unavailable(err)
 }
 
 var _ store.Engine = (*Engine)(nil)

@@ -44,6 +44,8 @@ const scanPage = 1000
 // tx is one transaction. It begins at the first read and keeps its writes until the commit.
 type tx struct {
 	ctx      context.Context
+	caller   context.Context // of a View, which ends with it; of an update nil
+	trip     time.Duration   // bounds each round trip; zero: ctx does
 	conn     *pgx.Conn
 	begin    string
 	readOnly bool
@@ -225,6 +227,9 @@ func (t *tx) emit(key string, fn func(key, value []byte) error) error {
 
 // query runs a read, with the beginning of the transaction in the same round trip when it is the first.
 func (t *tx) query(sql string, args []any, each func(pgx.Rows) error) error {
+	if t.fault == nil && t.caller != nil && t.caller.Err() != nil {
+		t.fault = lost(t.caller, t.caller.Err())
+	}
 	if t.fault != nil {
 		return t.fault
 	}
@@ -241,8 +246,26 @@ func (t *tx) query(sql string, args []any, each func(pgx.Rows) error) error {
 		}
 		return rows.Err()
 	})
-	t.fault = unavailable(t.conn.SendBatch(t.ctx, batch).Close())
+	t.fault = t.send(batch)
 	return t.fault
+}
+
+// send is a round trip.
+func (t *tx) send(batch *pgx.Batch) error {
+	ctx, cancel := t.ofTrip()
+	defer cancel()
+	err := t.conn.SendBatch(ctx, batch).Close()
+	if t.caller != nil {
+		return lost(t.caller, err)
+	}
+	return unavailable(err)
+}
+
+func (t *tx) ofTrip() (context.Context, context.CancelFunc) {
+	if t.trip == 0 {
+		return t.ctx, func() {}
+	}
+	return context.WithTimeout(t.ctx, t.trip)
 }
 
 // commit sends the writes and the commit in one round trip.
@@ -273,11 +296,11 @@ func (t *tx) commit() error {
 		batch.Queue(putSQL, puts, values, seconds)
 	}
 	batch.Queue("COMMIT")
-	err := t.conn.SendBatch(t.ctx, batch).Close()
+	err := t.send(batch)
 	if err == nil {
 		t.begun = false
 	}
-	return unavailable(err)
+	return err
 }
 
 // abandon ends a transaction that was not committed.
@@ -286,7 +309,9 @@ func (t *tx) abandon() {
 		return
 	}
 	// A failure leaves the connection within the transaction; the pool closes such a one.
-	_, _ = t.conn.Exec(t.ctx, "ROLLBACK")
+	ctx, cancel := t.ofTrip()
+	defer cancel()
+	_, _ = t.conn.Exec(ctx, "ROLLBACK")
 }
 
 // successor is the least key that is greater than every key with the prefix, nil when there is none.
