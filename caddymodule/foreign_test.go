@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,7 @@ import (
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
 )
 
-// idp is another issuer: it has keys, and an introspection endpoint that knows the token "opaque".
+// idp is another issuer: it has keys, and an introspection endpoint that knows the token "opaque" and those in answers.
 type idp struct {
 	t      testing.TB
 	url    string
@@ -26,6 +27,7 @@ type idp struct {
 	mu      sync.Mutex
 	keys    []*keys.Key
 	down    bool
+	answers map[string]string
 	asked   []string
 	fetches atomic.Int64
 }
@@ -58,6 +60,10 @@ func (i *idp) outage(down bool) {
 func (i *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	token := r.PostFormValue("token")
+	if token != "" {
+		i.asked = append(i.asked, token)
+	}
 	if i.down {
 		w.WriteHeader(http.StatusBadGateway)
 		return
@@ -80,17 +86,35 @@ func (i *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(set)
 	case "/introspect":
-		token := r.PostFormValue("token")
-		i.asked = append(i.asked, token)
 		id, secret, _ := r.BasicAuth()
-		if id != "gateway" || secret != "of-the-gateway" || token != "opaque" {
-			_, _ = w.Write([]byte(`{"active":false}`))
-			return
+		answer := i.answers[token]
+		if answer == "" && token == "opaque" {
+			answer = `{"active":true,"sub":"u9","client_id":"demo","scope":"read","aud":"api"}`
 		}
-		_, _ = w.Write([]byte(`{"active":true,"sub":"u9","client_id":"demo","scope":"read","aud":"api"}`))
+		if id != "gateway" || secret != "of-the-gateway" || answer == "" {
+			answer = `{"active":false}`
+		}
+		_, _ = w.Write([]byte(answer))
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+// answer is what the introspection endpoint says of a token from now on.
+func (i *idp) answer(token, text string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.answers == nil {
+		i.answers = make(map[string]string)
+	}
+	i.answers[token] = text
+}
+
+// questions is how many the introspection endpoint has been asked.
+func (i *idp) questions() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.asked)
 }
 
 func (i *idp) token(changes map[string]any) string {
@@ -249,6 +273,42 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 	for _, token := range i.asked {
 		if token == own {
 			t.Error("the other issuer was told our token")
+		}
+	}
+}
+
+// TestRefusesIntrospectedRefreshTokenAsAccessToken: a refresh token is active at its issuer, too.
+func TestRefusesIntrospectedRefreshTokenAsAccessToken(t *testing.T) {
+	i := newIDP(t)
+	h := newHouse(t, `
+		passport_auth {
+			issuer off
+			introspect `+i.url+`/introspect {
+				client_id gateway
+				client_secret of-the-gateway
+			}
+		}
+		reverse_proxy {$UPSTREAM}`)
+	for kind, status := range map[string]int{
+		"":                                  http.StatusOK,
+		`,"token_type":"Bearer"`:            http.StatusOK,
+		`,"token_type":"refresh_token"`:     http.StatusUnauthorized,
+		`,"token_type":"Refresh"`:           http.StatusUnauthorized,
+		`,"token_use":"refresh_token"`:      http.StatusUnauthorized,
+		`,"token_type":"N_A"`:               http.StatusUnauthorized,
+		`,"token_type":"DPoP"`:              http.StatusUnauthorized,
+		`,"token_type":"Bearer","cnf":{}`:   http.StatusUnauthorized,
+		`,"token_type":"Bearer","typ":"ID"`: http.StatusUnauthorized,
+	} {
+		token := "t" + strconv.Itoa(len(kind)) // each kind is of another length
+		i.answer(token, `{"active":true,"sub":"u1","client_id":"c","scope":"read"`+kind+`}`)
+		h.upstream.last()
+		resp := h.get("/", "Authorization", bearer(token))
+		if resp.status != status {
+			t.Errorf("%s: %d %s, want %d", kind, resp.status, resp.body, status)
+		}
+		if got := h.upstream.last(); (got != nil) != (status == http.StatusOK) {
+			t.Errorf("%s: the upstream got %v", kind, got)
 		}
 	}
 }

@@ -175,6 +175,7 @@ func TestIntrospectRefreshToken(t *testing.T) {
 		o := h.introspect(client, g.refresh)
 		if o["active"] != true || o["client_id"] != "site" || o["sub"] != ann.ID || o["scope"] != "read write" ||
 			o["username"] != "Ann" || o["iss"] != testIdentifier || o["token_type"] != nil ||
+			o["token_use"] != "refresh_token" ||
 			o["exp"].(float64)-o["iat"].(float64) != 30*24*3600 {
 			t.Errorf("%s: %v", client, o)
 		}

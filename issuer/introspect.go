@@ -74,7 +74,8 @@ func introspection(id *verify.Identity) []byte {
 }
 
 // introspectionOfRefresh is the answer about a refresh token that can be used, RFC 7662 §2.2. It has no token_type, for
-// nothing but the token endpoint takes it.
+// nothing but the token endpoint takes it; by token_use, which others have, too, a resource server that asks can tell
+// that it is no access token.
 func introspectionOfRefresh(known *knownRefresh) []byte {
 	f := known.family
 	b := append(make([]byte, 0, 512), `{"active":true`...)
@@ -83,6 +84,7 @@ func introspectionOfRefresh(known *knownRefresh) []byte {
 	}
 	b = appendMember(b, "client_id", f.ClientID)
 	b = appendMember(b, "username", known.user.Name)
+	b = appendMember(b, "token_use", "refresh_token")
 	b = appendNumber(b, "exp", known.expires.Unix())
 	b = appendNumber(b, "iat", f.UsedAt.Unix())
 	b = appendMember(b, "sub", f.UserID)

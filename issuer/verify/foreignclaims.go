@@ -22,6 +22,7 @@ type foreignClaims struct {
 	access                             bool // it says, in one of several ways, that it is one
 	login                              bool // it tells how a person has signed in, as ID tokens do
 	bound                              bool // it is good only together with a key that can't be asked for here
+	introspected                       bool // they are the answer of an introspection endpoint
 }
 
 // foreignNames are the claims that a source reads.
@@ -60,6 +61,10 @@ func (c *foreignClaims) parse(text string, names *foreignNames) bool {
 			kind, _ := unquote(value)
 			c.other = c.other || slices.Contains(otherKinds, kind)
 			c.access = c.access || slices.Contains(accessKinds, kind)
+		case "token_type":
+			if c.introspected && value != "null" {
+				c.ofType(value)
+			}
 		case "idtyp", "gty": // Microsoft's, Auth0's
 			kind, _ := unquote(value)
 			c.machine = c.machine || kind == "app" || kind == "client-credentials"
@@ -98,6 +103,20 @@ var (
 	otherKinds  = []string{"ID", "Refresh", "Offline", "Logout", "id", "refresh", "id_token", "refresh_token"}
 	accessKinds = []string{"Bearer", "access", "access_token"}
 )
+
+// ofType reads what an introspection endpoint says of the type of a token (RFC 7662 §2.2): how an access token is sent
+// (RFC 6749 §7.1), or with Salesforce and others that it is one. What is another thing, such as a refresh token, is no
+// access token; of what is unknown nobody can tell (RFC 8693 §2.2.1 has "N_A" for what is none).
+func (c *foreignClaims) ofType(value string) {
+	kind, _ := unquote(value)
+	switch strings.ToLower(kind) {
+	case "bearer", "access_token":
+	case "dpop", "pop": // RFC 9449 §5, RFC 9200 §5.8.2
+		c.bound = true
+	default:
+		c.other = true
+	}
+}
 
 // oneText decodes a string, or an array of one: some issuers have their `aud` so.
 func oneText(value string) (string, bool) {

@@ -190,7 +190,8 @@ func (i *introspection) ask(ctx context.Context, token string) (*entry, error) {
 // read makes an entry of an answer (RFC 7662 §2.2).
 func (i *introspection) read(text string, now time.Time) (*entry, error) {
 	names := foreignNames{username: "username"}
-	c := foreignClaims{access: true} // what is introspected is an access token, unless the answer says otherwise
+	// What is introspected is an access token, unless the answer says otherwise.
+	c := foreignClaims{access: true, introspected: true}
 	if !c.parse(text, &names) || c.active == c.inactive {
 		return nil, fmt.Errorf("%w: %s answers something else", ErrUnavailable, i.config.URL)
 	}

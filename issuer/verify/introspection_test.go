@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -268,6 +269,52 @@ func TestAnswersThatAreNobodysAreRefused(t *testing.T) {
 			_, err := e.verify("good")
 			wantErr(t, err, test.err)
 		})
+	}
+}
+
+// TestRefusesIntrospectedRefreshTokenAsAccessToken: a refresh token, which lives longer and was never meant for an API,
+// is active at its issuer, too. So is what is bound to a key, and nobody knows what else.
+func TestRefusesIntrospectedRefreshTokenAsAccessToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		change change
+		err    error
+	}{
+		"RFC 7009's name":    {change{"token_type": "refresh_token"}, ErrType},
+		"in capitals":        {change{"token_type": "REFRESH_TOKEN"}, ErrType},
+		"Keycloak, WSO2":     {change{"token_type": "Refresh"}, ErrType},
+		"Keycloak, offline":  {change{"token_type": "Offline", "typ": "Offline"}, ErrType},
+		"Keycloak, by typ":   {change{"token_type": "Bearer", "typ": "Refresh"}, ErrType},
+		"Hydra, ours":        {change{"token_use": "refresh_token"}, ErrType},
+		"ID token":           {change{"token_type": "id_token"}, ErrType},
+		"no access token":    {change{"token_type": "N_A"}, ErrType}, // RFC 8693 §2.2.1
+		"MAC":                {change{"token_type": "mac"}, ErrType},
+		"empty":              {change{"token_type": ""}, ErrType},
+		"number":             {change{"token_type": 1}, ErrType},
+		"list":               {change{"token_type": []string{"Bearer"}}, ErrType},
+		"DPoP":               {change{"token_type": "DPoP"}, ErrBound},
+		"PoP":                {change{"token_type": "pop"}, ErrBound},
+		"absent":             {nil, nil},
+		"null":               {change{"token_type": nil}, nil},
+		"Spring, Okta":       {change{"token_type": "Bearer"}, nil},
+		"in lower case":      {change{"token_type": "bearer"}, nil},
+		"Keycloak":           {change{"token_type": "Bearer", "typ": "Bearer"}, nil},
+		"Hydra":              {change{"token_type": "Bearer", "token_use": "access_token"}, nil},
+		"Salesforce":         {change{"token_type": "access_token"}, nil},
+		"a sign-in besides":  {change{"token_type": "Bearer", "sid": "s", "auth_time": 1700000000}, nil},
+		"refresh, escaped":   {change{"token_type": "refresh\u005ftoken"}, ErrType},
+		"refresh with space": {change{"token_type": "bearer "}, ErrType},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEndpoint(t, Introspection{})
+			maps.Copy(e.answer, test.change)
+			_, err := e.verify("good")
+			wantErr(t, err, test.err)
+		})
+	}
+	// It is a member of answers (RFC 7662 §2.2): in a JWT, the name is free for claims of the issuer's own.
+	i := newIDP(t, newKey(t, keys.ES256))
+	if _, err := i.verify(i.token(change{"token_type": "user"}), i.source(Trust{})); err != nil {
+		t.Error(err)
 	}
 }
 
