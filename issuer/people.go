@@ -62,12 +62,14 @@ type Directory struct {
 	persons []Person
 	logins  map[string]*Person // by folded names and emails
 	sources []Source
+	asking  map[string]*asking // of the sources that are no [Finder], by their names
 }
 
 // NewDirectory makes a directory. It answers an error that names what is wrong with a person.
 func NewDirectory(persons []Person, sources []Source) (*Directory, error) {
 	d := &Directory{
 		persons: slices.Clone(persons), logins: make(map[string]*Person, len(persons)), sources: sources,
+		asking: make(map[string]*asking),
 	}
 	for i := range d.persons {
 		p := &d.persons[i]
@@ -92,6 +94,9 @@ func NewDirectory(persons []Person, sources []Source) (*Directory, error) {
 		same := func(other Source) bool { return other.Name() == s.Name() }
 		if s.Name() == "" || s.Name() == configSource || slices.ContainsFunc(sources[:i], same) {
 			return nil, fmt.Errorf("there are two sources of people with the name %q: give one another", s.Name())
+		}
+		if _, ok := s.(Finder); !ok {
+			d.asking[s.Name()] = new(asking)
 		}
 	}
 	return d, nil

@@ -19,7 +19,7 @@ import (
 // client at that address, and hears of a wrong guess what is heard of any client, so that the answers do not tell which
 // clients are at work there. To be let through takes the secret of the very client that is guessed at.
 //
-// What is left: a client that comes to a node for the first time, while somebody at its address guesses there, waits for
+// What is left: a client that comes to a node for the first time while somebody at its address guesses there waits for
 // up to a minute, and then has to be quicker than the guesser.
 //
 // All of it is in memory, of each node and config for itself: a restart gives an address a hundred guesses.

@@ -83,6 +83,7 @@ type attempt struct {
 	tries  []try          // what a wrong password counts for
 	userID string         // of whose login it is, where the store can tell, for the log
 	hashed *population    // how the passwords of people are
+	asked  int            // how many of the sources were asked
 }
 
 func (a *attempt) run(ctx context.Context) (*store.User, error) {
@@ -118,6 +119,7 @@ func (a *attempt) run(ctx context.Context) (*store.User, error) {
 	case err != nil:
 		return nil, err
 	case u == nil:
+		a.askNobody(ctx)
 		return nil, errWrongLogin
 	}
 	return u, nil
@@ -204,7 +206,7 @@ func (a *attempt) find(ctx context.Context) (*admission, error) {
 		return a.findOwn(ctx, own)
 	}
 	for _, s := range a.people.sources {
-		profile, err := s.Check(ctx, a.login, a.password)
+		profile, err := a.ask(ctx, s)
 		switch {
 		case errors.Is(err, ErrUnknownPerson):
 			continue

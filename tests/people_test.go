@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -57,6 +59,7 @@ type town struct {
 	t        *testing.T
 	htpasswd string
 	hash     string
+	takes    atomic.Int64 // how long the application of its people takes to answer
 }
 
 func newTown(t *testing.T) *town {
@@ -65,7 +68,9 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := &town{t: t, htpasswd: filepath.Join(t.TempDir(), "htpasswd"), hash: string(hash)}
 	legacy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(time.Duration(h.takes.Load()))
 		if r.Header.Get("X-Key") != "key-of-the-legacy-application" || r.FormValue("username") != "carl" ||
 			r.FormValue("password") != personPassword {
 			w.WriteHeader(http.StatusUnprocessableEntity)
@@ -75,7 +80,6 @@ func newTown(t *testing.T) *town {
 		_, _ = io.WriteString(w, `{"id":17,"username":"Carl","scopes":["read"]}`)
 	}))
 	t.Cleanup(legacy.Close)
-	h := &town{t: t, htpasswd: filepath.Join(t.TempDir(), "htpasswd"), hash: string(hash)}
 	h.write("ann:" + h.hash + "\n")
 	h.Gateway = gateway.New(t, peopleSite, "DEMO_HASH="+h.hash, "HTPASSWD="+h.htpasswd, "LEGACY="+legacy.URL+"/login",
 		"LEGACY_KEY=key-of-the-legacy-application")
@@ -173,6 +177,23 @@ func TestPeopleOfEveryKind(t *testing.T) {
 	h.Eventually("demo's token is refused once the config has demo no more", func() bool {
 		return h.Get("/orders", tokens["demo"]).Status == http.StatusUnauthorized
 	})
+}
+
+// TestNamesAreNotToldApartByAskingTheirSource: where an application takes its time to say that a password is wrong, the
+// gateway takes as long for names that it knows itself.
+func TestNamesAreNotToldApartByAskingTheirSource(t *testing.T) {
+	h := newTown(t)
+	const takes = 250 * time.Millisecond
+	h.takes.Store(int64(takes))
+	for _, login := range []string{"nobody", "bob", "demo", "ann", "carl"} {
+		begin := time.Now()
+		if resp := h.signIn(login, guessedWrong); resp.Status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", login, resp.Status, resp.Body)
+		}
+		if took := time.Since(begin); took < takes {
+			t.Errorf("%s is refused after %s", login, took)
+		}
+	}
 }
 
 // TestGuessesOutliveAKill: who has guessed too often waits on, also after `kill -9`.
