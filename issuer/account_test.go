@@ -254,8 +254,11 @@ func TestOwnClientsOnTheAccountPage(t *testing.T) {
 		{"no name", " ", testRedirect, "Give the app a name"},
 		{"odd name", "a\x02", testRedirect, "characters that are not allowed"},
 		{"no address", "x", " \r\n", "Enter an address"},
-		{"script", "x", "javascript:alert(1)", "cannot be used: <bdi>javascript:alert(1)</bdi>"},
-		{"plain http", "x", testRedirect + "\nhttp://my.example/", "cannot be used: <bdi>http://my.example/</bdi>"},
+		{"script", "x", "javascript:alert(1)", "<bdi>javascript:alert(1)</bdi> cannot be used: it has to be a whole"},
+		{
+			"plain http", "x", testRedirect + "\nhttp://my.example/",
+			"<bdi>http://my.example/</bdi> cannot be used: it has to begin with https://; http:// is for localhost only.",
+		},
 		{"wildcard", "x", "https://*.my.example/", "cannot be used"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -139,6 +139,9 @@ func refuseApp(err error, n ownClient, values pages.AccountValues) error {
 		bad := func(uri string) bool { return checkRedirectURI(uri) != nil }
 		if at := slices.IndexFunc(n.redirectURIs, bad); at >= 0 {
 			fault.fault.Value = n.redirectURIs[at]
+			if errors.Is(checkRedirectURI(fault.fault.Value), errPlainHTTP) {
+				fault.fault.Kind = pages.ClientRedirectHTTP
+			}
 		}
 	}
 	return fault

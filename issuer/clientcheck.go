@@ -103,6 +103,9 @@ var neverRedirect = []string{
 	"javascript", "data", "vbscript", "file", "blob", "about", "view-source", "ws", "wss", "ftp",
 }
 
+// errPlainHTTP says that an answer would go over the network for all to read (RFC 9700 §2.6).
+var errPlainHTTP = errors.New("http is for localhost only, use https")
+
 // checkRedirectURI holds a redirect URI against RFC 6749 §3.1.2, RFC 8252 §7 and RFC 9700 §2.1, §4.1.
 func checkRedirectURI(uri string) error {
 	if len(uri) > maxRedirectURI {
@@ -127,7 +130,7 @@ func checkRedirectURI(uri string) error {
 	case u.Scheme == "https" && u.Hostname() == "":
 		return errors.New("it has no host")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return errors.New("http is for localhost only, use https")
+		return errPlainHTTP
 	case slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return errors.New("its path has . or .. in it")
 	}

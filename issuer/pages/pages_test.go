@@ -400,3 +400,59 @@ func TestConsentNamesWhoAndWhere(t *testing.T) {
 		t.Error("it does not warn of localhost")
 	}
 }
+
+// TestPagesThatEndLeadToTheAccount: nobody is left on a page that leads nowhere, and who is asked for consent can look
+// where it is taken back.
+func TestPagesThatEndLeadToTheAccount(t *testing.T) {
+	p := newPages(t, Config{})
+	for _, test := range []struct {
+		name, words string
+		view        View
+	}{
+		{"fault", "Your account", Fault{Prefix: "/oauth", Kind: FaultNotFound}},
+		{"device connected", "Your account", Device{Prefix: "/oauth", Step: DeviceDone}},
+		{"device not connected", "Your account", Device{Prefix: "/oauth", Step: DeviceDenied}},
+		{"sign-out", "Back to your account", Logout{Prefix: "/oauth"}},
+		{"consent", "the page of your account", Consent{Prefix: "/oauth"}},
+		{"device", "the page of your account", Device{Prefix: "/oauth", Step: DeviceConfirm, Username: "jane"}},
+	} {
+		if !slices.ContainsFunc(all(document(t, p, test.view, "en"), "a"), func(n *html.Node) bool {
+			return attr(n, "href") == "/oauth/account" && textOf(n) == test.words
+		}) {
+			t.Errorf("%s: no link %q to the account", test.name, test.words)
+		}
+	}
+}
+
+// TestACodeThatIsThereIsNotAskedFor: the person only compares it (RFC 8628 §3.3.1).
+func TestACodeThatIsThereIsNotAskedFor(t *testing.T) {
+	p := newPages(t, Config{})
+	const enter, compare = "Enter the code", "Does your device show this code?"
+	for _, test := range []struct {
+		name, want, not string
+		view            Device
+	}{
+		{"none", enter, compare, Device{}},
+		{"from a link", compare, enter, Device{UserCode: "BCDF-GHJK"}},
+		{"wrong", enter, compare, Device{UserCode: "BCDF-GHJK", Fault: DeviceUnknown}},
+	} {
+		test.view.Step = DeviceEnter
+		if text := textOf(document(t, p, test.view, "en")); !strings.Contains(text, test.want) || strings.Contains(text, test.not) {
+			t.Errorf("%s: %s", test.name, text)
+		}
+	}
+}
+
+func TestATokenWithoutPermissionsSaysSo(t *testing.T) {
+	p := newPages(t, Config{})
+	const want = "No permissions: it only says who you are."
+	for _, test := range []struct {
+		scopes []Scope
+		says   bool
+	}{{nil, true}, {[]Scope{{Name: "read"}}, false}} {
+		v := Account{PersonalTokens: true, Tokens: []PersonalToken{{Name: "laptop", Scopes: test.scopes}}}
+		if text := textOf(document(t, p, v, "en")); strings.Contains(text, want) != test.says {
+			t.Errorf("%d permissions: %s", len(test.scopes), text)
+		}
+	}
+}

@@ -25,6 +25,7 @@ func samples() []View {
 			RedirectHost: "127.0.0.1:1234", LocalOnly: true, Scopes: scopes,
 		},
 		Device{Step: DeviceEnter},
+		Device{Step: DeviceEnter, UserCode: "BCDF-GHJK"},
 		Device{Step: DeviceEnter, UserCode: "BCDF", Fault: DeviceUnknown},
 		Device{Step: DeviceEnter, UserCode: "BCDF", Fault: DeviceTooMany, RetryAfter: time.Minute},
 		Device{Prefix: "/oauth", CSRF: "t", Step: DeviceConfirm, UserCode: "BCDF-GHJK", Username: "jane", Client: app,

@@ -226,6 +226,7 @@ const (
 	ClientNameMissing    AccountFaultKind = "client_name.missing"
 	ClientNameInvalid    AccountFaultKind = "client_name.invalid"
 	ClientRedirect       AccountFaultKind = "client_redirect.invalid"
+	ClientRedirectHTTP   AccountFaultKind = "client_redirect.http" // without TLS, and not to the own computer
 	ClientRedirectNone   AccountFaultKind = "client_redirect.missing"
 	ClientTooMany        AccountFaultKind = "client_name.too_many"
 	PasswordWrong        AccountFaultKind = "password_current.wrong"
@@ -240,8 +241,8 @@ const (
 // AccountFaultKinds are all of them.
 var AccountFaultKinds = []AccountFaultKind{
 	TokenNameMissing, TokenNameInvalid, TokenScopesInvalid, TokenTooMany, ClientNameMissing, ClientNameInvalid,
-	ClientRedirect, ClientRedirectNone, ClientTooMany, PasswordWrong, PasswordWrongTooMany, PasswordShort,
-	PasswordLong, PasswordCommon, Gone, Expired,
+	ClientRedirect, ClientRedirectHTTP, ClientRedirectNone, ClientTooMany, PasswordWrong, PasswordWrongTooMany,
+	PasswordShort, PasswordLong, PasswordCommon, Gone, Expired,
 }
 
 // Field is the field that the fault is about: "token_name", "password_new", …; empty when it is about none.

@@ -28,6 +28,7 @@ func (w words) functions() template.FuncMap {
 		"name":     cleanName,
 		"long":     cleanLong,
 		"host":     host,
+		"link":     link,
 		"seconds":  func(d time.Duration) int64 { return int64(d / time.Second) },
 		"lines":    func(list []string) string { return strings.Join(list, "\n") },
 		"has":      slices.Contains[[]string],
@@ -154,6 +155,12 @@ func (w words) date(t time.Time) (template.HTML, error) {
 func host(s string) template.HTML {
 	escaped := template.HTMLEscapeString(cleanLong(s))
 	return template.HTML("<code><bdi>" + escaped + "</bdi></code>") //nolint:gosec // as its name says
+}
+
+// link is words of a text that lead to a page of ours.
+func link(prefix, path string, words template.HTML) template.HTML {
+	address := template.HTMLEscapeString(prefix + path)
+	return template.HTML(`<a href="` + address + `">` + string(words) + "</a>") //nolint:gosec // all parts are escaped
 }
 
 // marks tells whether it helps to mark the new ones: where all are, it does not.

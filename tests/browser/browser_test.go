@@ -267,6 +267,9 @@ func TestPersonSignsInAndAuthorizesAnApp(t *testing.T) {
 	t.Run("sign out", func(*testing.T) {
 		s.open(s.url + "/oauth/logout")
 		s.look("logout")
+		s.follows("Back to your account")
+		s.sees("Where you are signed in")
+		s.open(s.url + "/oauth/logout")
 		s.presses("Sign out")
 		s.sees("You are signed out")
 		s.look("signed-out")
@@ -302,9 +305,18 @@ func TestPersonUsesTheAccountPage(t *testing.T) {
 	s.sees("The token is revoked.")
 	s.calls(token, http.StatusUnauthorized)
 
+	s.run("naming a token without permissions", chromedp.SendKeys(`#token-name`, "badge"))
+	s.presses("Create token")
+	s.sees("No permissions: it only says who you are.")
+
+	register := chromedp.Click(`//form[@aria-labelledby="new-client-title"]//button`)
 	s.run("naming an app", chromedp.SendKeys(`#client-name`, "My script"),
-		chromedp.SendKeys(`#client-redirect`, "https://script.example/cb"))
-	s.run("registering it", chromedp.Click(`//form[@aria-labelledby="new-client-title"]//button`))
+		chromedp.SendKeys(`#client-redirect`, "http://script.example/cb"))
+	s.run("registering it", register)
+	s.sees("http://script.example/cb cannot be used: it has to begin with https://")
+	s.look("account-client-http")
+	s.run("registering it by TLS", chromedp.Clear(`#client-redirect`),
+		chromedp.SendKeys(`#client-redirect`, "https://script.example/cb"), register)
 	s.sees("The app is registered.")
 	s.sees("My script")
 	s.look("account-client")
@@ -358,10 +370,14 @@ func TestPersonConnectsADevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.open(device.VerificationURIComplete) // the code is there already, and still is the person's to compare
+	s.sees("Does your device show this code?")
+	s.look("device-filled")
 	s.presses("Continue")
 	s.presses("Deny")
 	s.sees("The device was not connected")
 	s.look("device-denied")
+	s.follows("Your account")
+	s.sees("Connected since") // the app on the first device
 	if _, err := s.config.DeviceAccessToken(ctx, device); err == nil || !strings.Contains(err.Error(), "access_denied") {
 		t.Errorf("the device gets %v", err)
 	}

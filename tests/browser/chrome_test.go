@@ -186,6 +186,13 @@ func (c *chrome) presses(name string) {
 	c.run("pressing "+name, chromedp.WaitVisible(button(name)), chromedp.Click(button(name)))
 }
 
+// follows clicks the link of those words, the first of them.
+func (c *chrome) follows(words string) {
+	c.Helper()
+	link := fmt.Sprintf(`//a[normalize-space()=%q]`, words)
+	c.run("following "+words, chromedp.WaitVisible(link), chromedp.Click(link))
+}
+
 // ticks clicks a checkbox, and sees that it is ticked.
 func (c *chrome) ticks(box string) {
 	c.Helper()
