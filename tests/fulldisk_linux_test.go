@@ -135,6 +135,9 @@ func (o *onDisk) full() {
 	if err := o.use(); err != nil {
 		o.t.Errorf("a token that is out: %v", err)
 	}
+	if resp := adminGet(o.t, o.Gateway, "/passport/health"); resp.Status != http.StatusServiceUnavailable {
+		o.t.Errorf("health: %d %s", resp.Status, resp.Body)
+	}
 	switch resp := o.revoke(); {
 	case resp.Status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
 	case resp.Status == http.StatusOK: // PostgreSQL may have had room for it in its files
@@ -205,9 +208,6 @@ func TestFullDisk(t *testing.T) {
 		tr := startTraffic(o.issue, o.issue, o.use)
 		d.fill(100)
 		o.full()
-		if resp := adminGet(t, g, "/passport/health"); resp.Status != http.StatusServiceUnavailable {
-			t.Errorf("health: %d %s", resp.Status, resp.Body)
-		}
 		d.fill(0)
 		o.full()
 		d.makeRoom()

@@ -33,6 +33,7 @@ type Engine struct {
 	sight   *pgxpool.Pool // one connection for what is [store.Reserved], which others may not use up
 	timeout time.Duration
 	logger  *zap.Logger
+	room    room
 
 	mu      sync.Mutex
 	closed  bool
@@ -100,7 +101,7 @@ func ParseURL(url string) (*pgx.ConnConfig, error) {
 // Shared tells that other nodes may write to the same records.
 func (e *Engine) Shared() bool { return true }
 
-// Ping tells whether the database answers.
+// Ping tells whether the database answers, and takes writes.
 func (e *Engine) Ping(ctx context.Context) error {
 	if err := e.enter(); err != nil {
 		return err
@@ -111,7 +112,7 @@ func (e *Engine) Ping(ctx context.Context) error {
 	if err := e.pool.Ping(ctx); err != nil {
 		return unavailable(err)
 	}
-	return nil
+	return unavailable(e.takesWrites(ctx))
 }
 
 // Close waits for running transactions and closes the connections.

@@ -104,8 +104,8 @@ const (
 		SELECT key FROM passport_records WHERE expires_at <= now() LIMIT $1) AND expires_at <= now()`
 )
 
-// deleteExpired removes rows that are over, a few at a time and with as much rest as each step took, so that nobody
-// waits for it. Reads do not see them anyway.
+// deleteExpired removes rows that are over, a few at a time, and rests for nine times as long as each step took, as a
+// purge does: each node of many does this. Reads do not see them anyway.
 func (e *Engine) deleteExpired(ctx context.Context) {
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
@@ -115,22 +115,24 @@ func (e *Engine) deleteExpired(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for {
-			began := time.Now()
-			tag, err := e.pool.Exec(ctx, deleteExpiredSQL, expiryBatch)
-			if err != nil {
-				if ctx.Err() == nil && !conflict(err) {
-					e.logger.Warn("deleting expired records", zap.Error(err))
-				}
-				break
-			}
-			if tag.RowsAffected() < expiryBatch {
-				break
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Since(began)):
-			}
+		if err := e.sweep(ctx); err != nil && ctx.Err() == nil && !conflict(err) {
+			e.logger.Warn("deleting expired records", zap.Error(err))
+		}
+	}
+}
+
+// sweep removes the rows that are over now.
+func (e *Engine) sweep(ctx context.Context) error {
+	for {
+		began := time.Now()
+		tag, err := e.pool.Exec(ctx, deleteExpiredSQL, expiryBatch)
+		if err != nil || tag.RowsAffected() < expiryBatch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(9 * time.Since(began)):
 		}
 	}
 }

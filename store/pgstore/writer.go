@@ -217,7 +217,11 @@ func (e *Engine) attemptBatch(ctx context.Context, batch []*update) (n int, err 
 	if !kept {
 		return n, nil
 	}
-	return n, t.commit()
+	err = t.commit()
+	if len(t.writes) > 0 {
+		e.room.note(err)
+	}
+	return n, err
 }
 
 // run runs the function, and tells whether what it wrote is to be kept.
