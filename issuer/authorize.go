@@ -76,6 +76,12 @@ func (e *endpoints) authorizePost(w http.ResponseWriter, r *http.Request) {
 		e.decideConsent(w, r, f, f.get("decision"))
 		return
 	}
+	for _, secret := range []string{"client_secret", "client_assertion", "password", "code_verifier", "access_token"} {
+		if f.has(secret) { // what a client has sent by mistake is not to end up in a URL
+			e.refusePage(w, r, badRequest("Credentials have no place in this request."))
+			return
+		}
+	}
 	seeOther(w, e.prefix+"/authorize?"+f.encode())
 }
 
@@ -174,7 +180,7 @@ func (e *endpoints) readResponse(q *authorization, f form) *Error {
 	}
 	switch mode := f.get("response_mode"); {
 	case mode == "", mode == q.ResponseMode:
-	case mode == modeFormPost && !q.none: // which shows a page
+	case mode == modeFormPost && !q.none && isWeb(q.RedirectURI): // a page with a form
 		q.ResponseMode = mode
 	default: // a token in a query ends up in logs, a code in a fragment at nobody's
 		return errResponseMode
@@ -189,6 +195,11 @@ func (e *endpoints) readResponse(q *authorization, f form) *Error {
 		return errResponseTypeRefused
 	}
 	return nil
+}
+
+// isWeb tells whether a form can be sent to a redirect URI: not to the scheme of an app.
+func isWeb(uri string) bool {
+	return strings.HasPrefix(uri, "https://") || strings.HasPrefix(uri, "http://")
 }
 
 // readDetails reads what is left.

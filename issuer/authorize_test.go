@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -328,6 +329,40 @@ func TestAuthorizationRequestAsForm(t *testing.T) {
 		if res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d", name, res.StatusCode)
 		}
+	}
+}
+
+// TestCredentialsOfACarelessClientEndInNoURL: an authorization request as a form goes on as a GET, but not with what
+// must not be in a log.
+func TestCredentialsOfACarelessClientEndInNoURL(t *testing.T) {
+	h := signInHouse(t)
+	b := h.browser()
+	b.signIn("ada")
+	query, err := url.Parse(asks("site"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.post("/oauth/authorize", query.Query()); got.StatusCode != http.StatusSeeOther {
+		t.Fatalf("a request as a form: %d", got.StatusCode)
+	}
+	for _, name := range []string{"client_secret", "client_assertion", "password", "code_verifier", "access_token"} {
+		form := query.Query()
+		form.Set(name, "not-for-a-log")
+		got := b.post("/oauth/authorize", form)
+		if got.StatusCode != http.StatusBadRequest || strings.Contains(fmt.Sprint(got.Header, got.text), "not-for-a-log") {
+			t.Errorf("%s: %d %v", name, got.StatusCode, got.Header)
+		}
+	}
+}
+
+// TestFormPostToAnApp: no browser sends a form to a scheme of an app's own.
+func TestFormPostToAnApp(t *testing.T) {
+	h := signInHouse(t)
+	b := h.browser()
+	b.signIn("ada")
+	u := b.get(asks("native", "response_mode", "form_post", "redirect_uri", "com.example.app:/cb")).location(t)
+	if u.Scheme != "com.example.app" || u.Query().Get("error") != "invalid_request" {
+		t.Errorf("it is answered by %s", u)
 	}
 }
 

@@ -91,6 +91,9 @@ func askedOften(r *store.Records, req *tokenRequest) error {
 		return nil
 	}
 	asked := []try{{guessDevice, from}}
+	if network := networkSubject(req.from); network != "" {
+		asked = append(asked, try{guessDeviceNet, network})
+	}
 	wait, err := waitFor(r, asked)
 	if err != nil {
 		return err

@@ -319,6 +319,31 @@ func TestFloodOfDevices(t *testing.T) {
 	h.beginDevice("native")
 }
 
+// TestFloodOfDevicesFromANetwork: one of IPv6 has 65,536 of what counts as one address.
+func TestFloodOfDevicesFromANetwork(t *testing.T) {
+	h := signInHouse(t)
+	asks := func(from string) *http.Response {
+		r := request("/oauth/device/code", url.Values{"client_id": {"native"}})
+		r.RemoteAddr = from
+		return h.do(r)
+	}
+	h.update(func(r *store.Records) error {
+		g := store.Guesses{Failures: limits[guessDeviceNet].free, LastAt: r.Now()}
+		return r.PutGuesses(guessDeviceNet, "2001:db8:7::/48", g)
+	})
+	for from, want := range map[string]int{
+		"[2001:db8:7:1::1]:1": http.StatusOK, "[2001:db8:8:2::1]:1": http.StatusOK, "192.0.2.1:1": http.StatusOK,
+	} {
+		if got := asks(from).StatusCode; got != want {
+			t.Errorf("%s: %d", from, got)
+		}
+	}
+	res := asks("[2001:db8:7:2::1]:1")
+	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+}
+
 // TestGuesserBehindAnAddressShutsNobodyOutOfTheDevicePage: who guesses at user codes waits, and not who shares the
 // address.
 func TestGuesserBehindAnAddressShutsNobodyOutOfTheDevicePage(t *testing.T) {

@@ -22,6 +22,9 @@ const (
 	slowDownBy   = 5 * time.Second // §3.5
 	// pollLeeway is how much earlier a poll may come: it is the device that waits, and the network that hurries.
 	pollLeeway = 500 * time.Millisecond
+	// notedAgain is for how long a poll that was written down is not followed by another that is.
+	notedAgain      = time.Second
+	longestInterval = 2 * time.Minute
 )
 
 func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issued, error) {
@@ -60,7 +63,10 @@ func (i *Issuer) redeemDeviceCode(ctx context.Context, req *tokenRequest) (*issu
 		case store.DeviceDenied:
 			return errDeviceDenied
 		}
-		wait = poll(r.Now(), d)
+		var noted bool
+		if wait, noted = poll(r.Now(), d); !noted {
+			return nil
+		}
 		return r.PutDevice(hash, d)
 	})
 	if err != nil {
@@ -93,16 +99,20 @@ func (i *Issuer) redeemDevice(ctx context.Context, r *store.Records, req *tokenR
 }
 
 // poll notes that the device has asked, and says what it is told: to wait, and to wait longer from now on where it did
-// not wait long enough (RFC 8628 §3.5). The first time it has nothing to wait for.
-func poll(now time.Time, d *store.DeviceAuthorization) *Error {
+// not wait long enough (RFC 8628 §3.5). The first time it has nothing to wait for. A device that asks without end has
+// nothing written: whoever has a code could keep the disk busy.
+func poll(now time.Time, d *store.DeviceAuthorization) (answer *Error, noted bool) {
 	if d.Interval <= 0 {
 		d.Interval = pollInterval
+	}
+	if !d.PolledAt.IsZero() && now.Sub(d.PolledAt) < notedAgain {
+		return errSlowDown, false
 	}
 	early := !d.PolledAt.IsZero() && now.Sub(d.PolledAt)+pollLeeway < d.Interval
 	d.PolledAt = now
 	if early {
-		d.Interval += slowDownBy
-		return errSlowDown
+		d.Interval = min(d.Interval+slowDownBy, longestInterval)
+		return errSlowDown, true
 	}
-	return errAuthorizationPending
+	return errAuthorizationPending, true
 }

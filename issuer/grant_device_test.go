@@ -103,6 +103,38 @@ func TestDeviceErrors(t *testing.T) {
 	}
 }
 
+// TestPollingWithoutEndWritesNothing: the store is not kept busy by a device that does not wait, and the interval does not
+// grow beyond what a device can wait for.
+func TestPollingWithoutEndWritesNothing(t *testing.T) {
+	h, ann := newPeopledHouse(t)
+	code, _ := h.device("app", "read")
+	h.fault(h.askByDevice("app", code), 400, "authorization_pending")
+	device := func() (d *store.DeviceAuthorization) {
+		h.update(func(r *store.Records) (err error) {
+			d, err = r.Device(store.HashSecret(code))
+			return err
+		})
+		return d
+	}
+	before := device()
+	for range 20 {
+		h.pass(10 * time.Millisecond)
+		h.fault(h.askByDevice("app", code), 400, "slow_down")
+	}
+	if after := device(); !after.PolledAt.Equal(before.PolledAt) || after.Interval != before.Interval {
+		t.Errorf("it was written: %+v, before %+v", after, before)
+	}
+	for range 60 {
+		h.pass(notedAgain)
+		h.fault(h.askByDevice("app", code), 400, "slow_down")
+	}
+	if got := device().Interval; got != longestInterval {
+		t.Errorf("it has to wait for %s", got)
+	}
+	h.answer(code, ann, store.DeviceApproved)
+	h.gives(h.askByDevice("app", code))
+}
+
 // TestPollingFasterThanTheInterval: who does not wait is told so, and has to wait longer (RFC 8628 §3.5). The first poll
 // comes as early as it likes.
 func TestPollingFasterThanTheInterval(t *testing.T) {

@@ -22,16 +22,17 @@ const busyRetry = 2 * time.Second
 
 // Kinds of guesses: what is guessed at, or who guesses.
 const (
-	guessLogin    = "login"        // at the password of a login, but in a browser that is known for it
-	guessBrowser  = "browser"      // at the password of a login, in a browser that is known for it, by its ID
-	guessAddress  = "address"      // at anybody's password, from an address
-	guessThrough  = "through"      // at anybody's password, through a confidential client
-	guessPassword = "password"     // at the password of somebody who has signed in, by the ID of the person
-	guessUserCode = "user_code"    // at user codes, by a person
-	guessCodeFrom = "user_code_at" // at user codes, from an address
-	guessClient   = "client"       // at the secret of a client, from an address; see secretGuesses
-	guessSecrets  = "client_at"    // at the secrets of all clients, from an address; see secretAddresses
-	guessDevice   = "device"       // no guess, but a code for a device of a public client that an address has asked for
+	guessLogin     = "login"        // at the password of a login, but in a browser that is known for it
+	guessBrowser   = "browser"      // at the password of a login, in a browser that is known for it, by its ID
+	guessAddress   = "address"      // at anybody's password, from an address
+	guessThrough   = "through"      // at anybody's password, through a confidential client
+	guessPassword  = "password"     // at the password of somebody who has signed in, by the ID of the person
+	guessUserCode  = "user_code"    // at user codes, by a person
+	guessCodeFrom  = "user_code_at" // at user codes, from an address
+	guessClient    = "client"       // at the secret of a client, from an address; see secretGuesses
+	guessSecrets   = "client_at"    // at the secrets of all clients, from an address; see secretAddresses
+	guessDeviceNet = "device-net"   // the same of a /48
+	guessDevice    = "device"       // no guess, but a code for a device of a public client that an address has asked for
 )
 
 // limit says what wrong guesses cost: the first ones nothing, then a wait that doubles from a second on. Nobody waits
@@ -62,6 +63,8 @@ var limits = map[string]limit{
 	// address guesses once a minute, at clients that it does not know; a secret has 32 characters at least.
 	guessSecrets: {free: 100, longest: time.Minute, forgive: time.Minute},
 	guessDevice:  {free: 1000, longest: time.Minute, forgive: time.Second},
+	// A stranger may have a /48 of IPv6, with 65,536 of what counts as one address.
+	guessDeviceNet: {free: 10_000, longest: time.Minute, forgive: 100 * time.Millisecond},
 }
 
 // counted is how many wrong guesses count at now.
@@ -149,6 +152,15 @@ func (i *Issuer) guessed(ctx context.Context, kind, subject string, right bool) 
 		return err // most have nothing to forget, and spare the disk
 	}
 	return i.db.Update(ctx, func(r *store.Records) error { return r.ForgetGuesses(kind, subject) })
+}
+
+// networkSubject is the /48 that an address of IPv6 is in, which one site may have; empty for all others.
+func networkSubject(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.Unmap().Is4() {
+		return ""
+	}
+	return netip.PrefixFrom(addr.WithZone(""), 48).Masked().String()
 }
 
 // addressSubject is what guesses from an address count for: itself, or the /64 of one of IPv6, which a single guesser
