@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -65,8 +66,11 @@ const codeDenied = "access_denied"
 
 // refusedToken is the refusal of a token that is not good.
 func refusedToken(err *verify.Error) *refusal {
-	if err == verify.ErrCutOutOfSight {
+	switch err {
+	case verify.ErrCutOutOfSight:
 		return refusedUnavailable(verify.ErrOutOfSight)
+	case verify.ErrCutUnasked:
+		return refusedUnavailable(fmt.Errorf("%w: %w", verify.ErrUnavailable, err))
 	}
 	return &refusal{
 		status:      http.StatusUnauthorized,

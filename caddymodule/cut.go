@@ -37,7 +37,7 @@ func (a *Auth) passWatched(
 		end, r = cancel, r.WithContext(ctx)
 	}
 	cw.ResponseWriter, cw.ctx = w, r.Context()
-	watch(&cw.watch, open, id, end)
+	v.watch(&cw.watch, open, id, end)
 	defer cw.watch.Release() //nolint:errcheck // for panics: the cause is asked for below
 	around := v.watching
 	v.watching = id

@@ -265,6 +265,117 @@ func TestCutsWebSocket(t *testing.T) {
 		})
 }
 
+// TestCutsStreamsOfIntrospectedTokens that are revoked at their issuer, which is asked again and again while they run;
+// and not while it says that they are good, nor while it is away.
+func TestCutsStreamsOfIntrospectedTokens(t *testing.T) {
+	i := newIDP(t)
+	directives := `
+		passport_auth {
+			issuer off
+			introspect ` + i.url + `/introspect {
+				client_id gateway
+				client_secret of-the-gateway
+				cache 1s
+			}
+		}
+		reverse_proxy {$UPSTREAM}`
+	// asked waits until the other issuer has been asked twice more: the second question comes after the first answer.
+	asked := func(t *testing.T) {
+		t.Helper()
+		wanted, until := i.questions()+2, time.Now().Add(patience)
+		for ; i.questions() < wanted; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatal("the other issuer is not asked about a running request")
+			}
+		}
+	}
+	const good = `{"active":true,"sub":"u1","client_id":"demo"}`
+	t.Run("event stream", func(t *testing.T) {
+		i.answer("events", good)
+		h := newHouse(t, directives)
+		s := newStream()
+		h.upstream.handler = s.ServeHTTP
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.addr+"/events", nil)
+		req.Header.Set("Authorization", bearer("events"))
+		resp, err := h.http.Do(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%v %v", resp, err)
+		}
+		defer resp.Body.Close()
+		goesOn := func() {
+			s.send(t, "data: 1\n\n")
+			buf := make([]byte, 9)
+			if _, err := io.ReadFull(resp.Body, buf); err != nil || string(buf) != "data: 1\n\n" {
+				t.Fatalf("%q %v", buf, err)
+			}
+		}
+		goesOn()
+		asked(t)
+		goesOn()
+		i.outage(true)
+		asked(t)
+		goesOn()
+		i.outage(false)
+		i.answer("events", `{"active":false}`)
+		over(t, s.gone)
+		if rest, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("the answer looks complete: %q", rest)
+		}
+	})
+	t.Run("WebSocket", func(t *testing.T) {
+		i.answer("socket", good)
+		h := newHouse(t, directives)
+		conn, r, gone := webSocket(t, h, "socket")
+		if _, err := io.WriteString(conn, "\x82\x02hi"); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4)
+		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != "\x82\x02hi" {
+			t.Fatalf("%q %v", buf, err)
+		}
+		i.answer("socket", `{"active":false}`)
+		over(t, gone)
+		if _, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the caller's side is open: %v", err)
+		}
+	})
+	t.Run("upload", func(t *testing.T) {
+		i.answer("upload", good)
+		h := newHouse(t, directives)
+		begun, gone := make(chan struct{}), make(chan error, 1)
+		h.upstream.handler = func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadFull(r.Body, make([]byte, 5))
+			close(begun)
+			_, err := io.Copy(io.Discard, r.Body)
+			gone <- err
+		}
+		up, write := io.Pipe()
+		defer write.Close()
+		go func() {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.addr+"/upload", up)
+			req.Header.Set("Authorization", bearer("upload"))
+			if resp, err := h.http.Do(req); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		_, _ = io.WriteString(write, "hello")
+		select {
+		case <-begun:
+		case <-time.After(patience):
+			t.Fatal("the upload does not begin")
+		}
+		i.answer("upload", `{"active":false}`)
+		select {
+		case err := <-gone:
+			if err == nil {
+				t.Error("the upload looks complete")
+			}
+		case <-time.After(patience):
+			t.Fatal("the upload outlives its token")
+		}
+	})
+}
+
 // noteReturn is a handler that tells how the one after it has ended.
 type noteReturn struct{}
 

@@ -71,7 +71,7 @@ type Introspect struct {
 	Audience []string `json:"audience,omitempty"`
 
 	// Cache is how long an answer is taken for true, never past the token's `exp`: a token that is revoked at its issuer
-	// may pass that long. Default: 30s.
+	// may pass that long, and a request that runs with it goes on for that long. Default: 30s.
 	Cache caddy.Duration `json:"cache,omitempty"`
 }
 

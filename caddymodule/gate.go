@@ -210,10 +210,10 @@ func (g *gate) scoped(open *running, id *verify.Identity) bool {
 	return len(e.any) == 0 || hasAny(id, e.any)
 }
 
-// watch has the request end when the token does.
-func watch(one *verify.Watch, open *running, id *verify.Identity, end context.CancelCauseFunc) {
+// watch has the request end when the token does, or the session where there is none.
+func (v *visit) watch(one *verify.Watch, open *running, id *verify.Identity, end context.CancelCauseFunc) {
 	if source := id.External(); source != nil {
-		source.Watch(one, id, end)
+		source.Watch(one, id, &v.token, end)
 	} else {
 		open.verifier.Watch(one, id, end)
 	}

@@ -33,7 +33,7 @@ func (a *Auth) passToReport(
 	cw := v.spareWriter() // for its watch alone
 	cw.ctx = r.Context()
 	one := &cw.watch
-	watch(one, open, id, func(error) {})
+	v.watch(one, open, id, func(error) {})
 	defer one.Release() //nolint:errcheck // for panics: the cause is asked for below
 	err := next.ServeHTTP(w, r)
 	if why, ok := errors.AsType[*verify.Error](one.Release()); ok {

@@ -17,6 +17,7 @@ type entry struct {
 	read       atomic.Int64  // when its client and its person were read from the store, in nanoseconds since 1970
 	used       atomic.Bool   // since the cache last looked for room
 	revoked    atomic.Bool   // for good; it stays so that the next request with it is cheap
+	endless    bool          // its issuer names no `exp`: ExpiresAt is until when it is relied upon
 }
 
 // worthless tells whether the entry is the first to make room.

@@ -42,3 +42,7 @@ var ErrOutOfSight = fmt.Errorf("%w: what other nodes revoke is out of sight", Er
 
 // ErrCutOutOfSight is why a running request ends then. A token is never refused with it.
 var ErrCutOutOfSight = &Error{"what other nodes revoke is out of sight, so the access token cannot be relied upon"}
+
+// ErrCutUnasked is why a running request ends whose token names no `exp`, when the introspection endpoint could not be
+// asked about it for too long. A token is never refused with it.
+var ErrCutUnasked = &Error{"the issuer of the access token cannot be asked about it, so it cannot be relied upon"}

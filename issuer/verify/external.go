@@ -44,8 +44,8 @@ type source interface {
 	// again asks what must be asked each time; errAgain when the token is to be verified anew.
 	again(e *entry, now time.Time) error
 
-	// gone tells whether the issuer has withdrawn what the token rests on, as far as memory tells.
-	gone(id *Identity, now time.Time) error
+	// gone tells why the token of a running request is good no more, as far as memory tells; nil while it is.
+	gone(w *Watch, now time.Time) *Error
 
 	// run works in the background until ctx is done.
 	run(ctx context.Context)
@@ -117,9 +117,10 @@ func (x *External) spawn(fn func(ctx context.Context)) bool {
 	return true
 }
 
-// Watch is [Verifier.Watch] for who has a token of this source.
-func (x *External) Watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
-	x.watches.watch(one, id, end)
+// Watch is [Verifier.Watch] for who has a token of this source. token is where it stands as it was sent: an
+// introspection endpoint is asked about it again and again while the request runs. It stays there until the release.
+func (x *External) Watch(one *Watch, id *Identity, token *string, end context.CancelCauseFunc) {
+	x.watches.watch(one, id, token, end)
 }
 
 // Remembered is how many tokens are remembered. It looks at each of them.
@@ -137,7 +138,7 @@ func (x *External) watch() {
 		case <-x.ctx.Done():
 			return
 		case <-second.C:
-			x.watches.cut(x.lost, 0, x.now(), true)
+			x.cut(x.now())
 			if n%60 == 0 {
 				x.cache.sweep(x.now())
 			}
@@ -145,15 +146,10 @@ func (x *External) watch() {
 	}
 }
 
-// lost tells why a token that was good when a request began is good no more.
-func (x *External) lost(id *Identity, _ bool, now time.Time) error {
-	if !now.Before(id.ExpiresAt) {
-		return ErrExpired
-	}
-	if err := x.source.gone(id, now); !errors.Is(err, errAgain) {
-		return err
-	}
-	return nil
+// cut is the look of a second at all running requests.
+func (x *External) cut(now time.Time) {
+	lost := func(w *Watch, _ bool, now time.Time) *Error { return x.source.gone(w, now) }
+	x.watches.cut(lost, 0, now, true)
 }
 
 // remembered returns what is known of a token: nothing, who it is, or why it is good no more.

@@ -731,20 +731,75 @@ func TestWatchCutsForeignTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, release := watched(context.Background(), x, id)
+	ctx, release := watched(context.Background(), sourceOf{x, ""}, id)
 	defer release()
 	if x.Watching() != 1 {
 		t.Error("not watched")
 	}
 	for range 2 {
-		x.watches.cut(x.lost, 0, i.now(), true)
+		x.cut(i.now())
 	}
 	if ctx.Err() != nil {
 		t.Fatal("cut too early")
 	}
 	i.pass(time.Hour)
-	x.watches.cut(x.lost, 0, i.now(), true)
+	x.cut(i.now())
 	wantErr(t, context.Cause(ctx), ErrExpired)
+}
+
+// sourceOf watches requests with that token.
+type sourceOf struct {
+	*External
+	token string
+}
+
+func (s sourceOf) Watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
+	s.External.Watch(one, id, &s.token, end)
+}
+
+// TestStreamIsCutWhenTheKeyOfItsTokenIsWithdrawn: an issuer takes a key that leaked out of its set. That it cannot be
+// asked is no withdrawal, and ends no request before its token's exp.
+func TestStreamIsCutWhenTheKeyOfItsTokenIsWithdrawn(t *testing.T) {
+	leaked, other := newKey(t, keys.ES256), newKey(t, keys.ES256)
+	i := newIDP(t, leaked, other)
+	x := i.source(Trust{})
+	open := func(key *keys.Key) context.Context {
+		id, err := i.verify(signed(t, key, "JWT", i.claims(change{"exp": i.now().Add(72 * time.Hour).Unix()})), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, release := watched(context.Background(), sourceOf{x, ""}, id)
+		t.Cleanup(release)
+		return ctx
+	}
+	fetch := func() error {
+		i.pass(betweenFetches)
+		return x.source.(*trust).keys.refresh(t.Context())
+	}
+	ends, stays := open(leaked), open(other)
+	x.cut(i.now()) // which finds them running
+	x.cut(i.now())
+	i.set(other)
+	x.cut(i.now()) // nobody has heard of it yet
+	if ends.Err() != nil {
+		t.Fatal("cut too early")
+	}
+	if err := fetch(); err != nil {
+		t.Fatal(err)
+	}
+	x.cut(i.now())
+	wantErr(t, context.Cause(ends), ErrSignature)
+
+	i.outage(true)
+	i.pass(keepThroughOutage)
+	if fetch() == nil {
+		t.Fatal("there is no outage")
+	}
+	x.cut(i.now())
+	wantErr(t, context.Cause(stays), nil)
+	i.pass(48 * time.Hour)
+	x.cut(i.now())
+	wantErr(t, context.Cause(stays), ErrExpired)
 }
 
 // TestKeysKeepTheirTables: what a key has for verifying faster outlives a change of the others.

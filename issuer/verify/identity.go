@@ -31,6 +31,7 @@ type Identity struct {
 	configured bool                           // its client stood in the config
 	external   *External                      // where it comes from; nil: our own issuer
 	signer     string                         // which key of another issuer signed it
+	answer     *entry                         // that it is of, where an introspection endpoint has been asked
 	claims     string                         // the payload of the token
 	opaque     *opaque                        // what a personal access token or a session has; nil of a JWT
 	person     atomic.Pointer[person]         // as last read; nil: a client's, or a JWT of somebody with an own account

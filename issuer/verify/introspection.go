@@ -23,7 +23,8 @@ const (
 	// keepInactive is how long it is remembered that a token is not good: long enough to stop one who tries again and
 	// again, short enough for who was a moment too early.
 	keepInactive = 5 * time.Second
-	// withoutExp is how long a request may run with a token whose `exp` nobody knows.
+	// withoutExp is how long the last answer about a token whose `exp` nobody knows is relied upon, by running requests
+	// while the endpoint cannot be asked.
 	withoutExp = time.Hour
 )
 
@@ -52,8 +53,9 @@ type introspection struct {
 
 	inactive [1 << 10]atomic.Pointer[inactive] // by the token's hash; the last one keeps the slot
 
-	mu     sync.Mutex
-	flying map[cacheKey]*flight
+	mu      sync.Mutex
+	flying  map[cacheKey]*flight
+	running map[cacheKey]*runningToken
 }
 
 // inactive is a token that was not good.
@@ -77,12 +79,11 @@ func NewIntrospection(config Introspection) (*External, error) {
 	config.Keep = cmp.Or(config.Keep, DefaultKeep)
 	x := newExternal(config.URL, &config.Common)
 	x.source = &introspection{
-		x: x, config: config, client: newClient(config.Transport), flying: make(map[cacheKey]*flight),
+		x: x, config: config, client: newClient(config.Transport),
+		flying: make(map[cacheKey]*flight), running: make(map[cacheKey]*runningToken),
 	}
 	return x, nil
 }
-
-func (*introspection) run(context.Context) {}
 
 // again tells whether the answer may still be taken for true.
 func (*introspection) again(e *entry, now time.Time) error {
@@ -92,15 +93,20 @@ func (*introspection) again(e *entry, now time.Time) error {
 	return nil
 }
 
-func (*introspection) gone(*Identity, time.Time) error { return nil }
-
 // first asks about a token. Those who come with the same one meanwhile wait for the same answer.
 func (i *introspection) first(ctx context.Context, token string, key *cacheKey, now time.Time) (*entry, error) {
+	return i.find(ctx, token, key, now, maxFlying)
+}
+
+// find is first while less than most questions are being answered.
+func (i *introspection) find(
+	ctx context.Context, token string, key *cacheKey, now time.Time, most int,
+) (*entry, error) {
 	slot := &i.inactive[binary.LittleEndian.Uint64(key[16:])%uint64(len(i.inactive))]
 	if n := slot.Load(); n != nil && n.key == *key && now.Before(n.until) {
 		return nil, ErrInactive
 	}
-	f, err := i.board(token, key, slot)
+	f, err := i.board(token, key, slot, most)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +119,9 @@ func (i *introspection) first(ctx context.Context, token string, key *cacheKey, 
 }
 
 // board returns the question about a token, which it asks unless somebody has.
-func (i *introspection) board(token string, key *cacheKey, slot *atomic.Pointer[inactive]) (*flight, error) {
+func (i *introspection) board(
+	token string, key *cacheKey, slot *atomic.Pointer[inactive], most int,
+) (*flight, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if f := i.flying[*key]; f != nil {
@@ -126,7 +134,7 @@ func (i *introspection) board(token string, key *cacheKey, slot *atomic.Pointer[
 		close(f.done)
 		return f, nil
 	}
-	if len(i.flying) >= maxFlying {
+	if len(i.flying) >= most {
 		return nil, fmt.Errorf("%w: %s has too many questions to answer", ErrUnavailable, i.config.URL)
 	}
 	token = strings.Clone(token)
@@ -151,6 +159,7 @@ func (i *introspection) fly(
 	}
 	i.mu.Lock()
 	delete(i.flying, key)
+	i.hear(&key, f.entry, f.err)
 	i.mu.Unlock()
 	close(f.done)
 }
@@ -201,13 +210,15 @@ func (i *introspection) read(text string, now time.Time) (*entry, error) {
 	if c.subject == "" && c.client == "" {
 		return nil, ErrMalformed // nobody's
 	}
-	if c.expires.IsZero() {
+	endless := c.expires.IsZero()
+	if endless {
 		c.expires = now.Add(withoutExp)
 	}
 	e, err := c.identity(i.x, now, &names)
 	if err != nil {
 		return nil, err
 	}
+	e.endless, e.answer = endless, e
 	until := now.Add(i.config.Keep)
 	if until.After(e.ExpiresAt) {
 		until = e.ExpiresAt

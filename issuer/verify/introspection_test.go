@@ -128,7 +128,7 @@ func TestIntrospectedTokenIsNotTakenPastItsExp(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.pass(time.Hour)
-	wantErr(t, e.x.lost(id, false, e.now()), ErrExpired)
+	wantErr(t, e.x.source.gone(&Watch{id: id, token: new("good")}, e.now()), ErrExpired)
 	_, err = e.verify("good")
 	wantErr(t, err, ErrExpired) // the endpoint still says that it is active
 	if e.questions() != 2 {

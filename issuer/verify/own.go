@@ -186,7 +186,7 @@ func (o *own) askStore(ctx context.Context, e *entry, now time.Time) error {
 
 // lost tells why a token that was good when a request began is good no more, as far as memory tells. The answer is nil
 // while it is. compare says whether anything has been revoked since the last time.
-func (o *own) lost(id *Identity, compare bool, now time.Time) error {
+func (o *own) lost(id *Identity, compare bool, now time.Time) *Error {
 	switch {
 	case !now.Before(id.ExpiresAt):
 		return id.because(ErrExpired)

@@ -201,14 +201,24 @@ func (s *keySet) knows(kid string) bool {
 }
 
 // again asks whether the key of a token is still one of the issuer's.
-func (t *trust) again(e *entry, now time.Time) error { return t.gone(&e.Identity, now) }
-
-func (t *trust) gone(id *Identity, now time.Time) error {
+func (t *trust) again(e *entry, now time.Time) error {
 	set := t.keys.current(now)
 	switch {
 	case set == nil:
 		return errAgain
-	case !set.has(id.signer):
+	case !set.has(e.signer):
+		return ErrSignature
+	}
+	return nil
+}
+
+// gone tells it of a running request, which goes on when nobody knows the keys any more.
+func (t *trust) gone(w *Watch, now time.Time) *Error {
+	set := t.keys.current(now)
+	switch {
+	case !now.Before(w.id.ExpiresAt):
+		return ErrExpired
+	case set != nil && !set.has(w.id.signer):
 		return ErrSignature
 	}
 	return nil

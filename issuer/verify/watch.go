@@ -19,7 +19,7 @@ const betweenCuts = 50 * time.Millisecond
 // torn, for their token was good when they came. So a request outlives its token by less than two seconds, and by less
 // than one when it has been running for that long.
 func (v *Verifier) Watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
-	v.watches.watch(one, id, end)
+	v.watches.watch(one, id, nil, end)
 }
 
 // Watching is how many requests [Verifier.Watch] has in hand: with none, nothing needs [Verifier.Run] any more.
@@ -29,8 +29,8 @@ func (v *Verifier) Watching() int { return v.watches.count() }
 type watches [64]watchShard
 
 // watch adds a request.
-func (w *watches) watch(one *Watch, id *Identity, end context.CancelCauseFunc) {
-	one.id, one.end, one.shard = id, end, w.shard()
+func (w *watches) watch(one *Watch, id *Identity, token *string, end context.CancelCauseFunc) {
+	one.id, one.token, one.end, one.shard = id, token, end, w.shard()
 	one.shard.add(one)
 }
 
@@ -58,9 +58,10 @@ type watchShard struct {
 }
 
 // Watch is one running request. Who handles the request keeps it, so that nothing is allocated for it. Its shard's lock
-// guards all but id and end.
+// guards all but id, token and end.
 type Watch struct {
 	id    *Identity
+	token *string // as it was sent, where its issuer is asked about it again; nil of our own
 	end   context.CancelCauseFunc
 	shard *watchShard
 
@@ -69,7 +70,7 @@ type Watch struct {
 	seen           bool          // by the look of a second
 	cut            atomic.Bool   // the request is, and cause stays
 	generation     uint64        // of the revocations that it has been compared with; zero: none
-	cause          error         // why it is cut
+	cause          *Error        // why it is cut
 	ended          chan struct{} // closed when end has been called, made when it is to be
 }
 
@@ -128,16 +129,16 @@ func (w *Watch) Cut() error {
 func (v *Verifier) cut(second bool) {
 	generation := v.own.revocations.Generation() // before the looks: what is revoked meanwhile is for the next one
 	now := v.db.Now()
-	lost := v.own.lost
+	lost := func(w *Watch, compare bool, now time.Time) *Error { return v.own.lost(w.id, compare, now) }
 	if v.outOfSight(now) {
-		lost = func(*Identity, bool, time.Time) error { return ErrCutOutOfSight }
+		lost = func(*Watch, bool, time.Time) *Error { return ErrCutOutOfSight }
 	}
 	v.watches.cut(lost, generation, now, second)
 }
 
 // cut ends those requests of which lost tells that their token is good no more.
 func (w *watches) cut(
-	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
+	lost func(w *Watch, compare bool, now time.Time) *Error, generation uint64, now time.Time, second bool,
 ) {
 	for i := range w {
 		for one := w[i].take(lost, generation, now, second); one != nil; {
@@ -153,7 +154,7 @@ func (w *watches) cut(
 // take takes those requests from the list that are to be cut, and returns them as a list. They are ended outside the
 // lock: that runs what others have hung on a context.
 func (s *watchShard) take(
-	lost func(id *Identity, compare bool, now time.Time) error, generation uint64, now time.Time, second bool,
+	lost func(w *Watch, compare bool, now time.Time) *Error, generation uint64, now time.Time, second bool,
 ) (taken *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +162,7 @@ func (s *watchShard) take(
 		next := w.next
 		switch {
 		case w.seen:
-			if cause := lost(w.id, w.generation != generation, now); cause != nil {
+			if cause := lost(w, w.generation != generation, now); cause != nil {
 				s.remove(w)
 				w.cause, w.ended = cause, make(chan struct{})
 				w.cut.Store(true)
