@@ -76,6 +76,7 @@ func TestTypeScriptSDK(t *testing.T) {
 		{"the first line", "1", "1", "2025-11-25"},
 		{"the second line", "2", "2", "2026-07-28"},
 		{"a server that is older than the client", "2", "1", "2025-11-25"},
+		{"a client that is older than the server", "1", "2", "2025-11-25"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := start(t, serve(t, dir, "server-"+tc.server+".mjs"))

@@ -11,6 +11,7 @@ const issuer = `http://127.0.0.1:${PORT}`;
 const resources = {
 	'https://api.example/orders': { audience: 'orders-api', accessTokenTTL: 3600 },
 	'https://api.example/orders?short': { audience: 'orders-api', accessTokenTTL: 1 },
+	'https://api.example/orders?opaque': { audience: 'orders-api', accessTokenTTL: 3600, accessTokenFormat: 'opaque' },
 	'https://api.example/stock': { audience: 'stock-api', accessTokenTTL: 3600 },
 };
 
@@ -37,10 +38,19 @@ function make() {
 			redirect_uris: [REDIRECT_URI],
 			scope: 'openid read',
 			id_token_signed_response_alg: alg,
+		}, {
+			client_id: 'gateway', // asks about tokens, and gets none
+			client_secret: CLIENT_SECRET,
+			grant_types: [],
+			redirect_uris: [],
+			response_types: [],
+			id_token_signed_response_alg: alg,
 		}],
 		features: {
 			clientCredentials: { enabled: true },
 			devInteractions: { enabled: false },
+			introspection: { enabled: true },
+			revocation: { enabled: true },
 			resourceIndicators: {
 				enabled: true,
 				getResourceServerInfo: (ctx, resource) => ({

@@ -43,9 +43,10 @@ const (
 	secret      = "the secret of the clients of these tests"
 	redirectURI = "http://127.0.0.1:1/callback"
 
-	orders      = "https://api.example/orders"
-	ordersShort = "https://api.example/orders?short" // tokens that live for a second
-	stock       = "https://api.example/stock"
+	orders       = "https://api.example/orders"
+	ordersShort  = "https://api.example/orders?short" // tokens that live for a second
+	ordersOpaque = "https://api.example/orders?opaque"
+	stock        = "https://api.example/stock"
 )
 
 // site has no issuer of its own.
