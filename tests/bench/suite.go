@@ -48,6 +48,7 @@ func (s *suite) works() []work {
 		{"verify", "a token that has been seen, in process", true, s.verifyHit},
 		{"warm", "tokens that have been seen, through the gateway", true, s.grouped("warm", "ES256", warm)},
 		{"require", "an expression, in process", true, s.requireInProcess},
+		{"pages", "the pages that people see, in process", true, s.pagesInProcess},
 		{"policies", "require and report_only", true, s.grouped("policies", "ES256", policies)},
 		{"people", "personal access tokens and browser sessions", true, s.grouped("people", "ES256", people)},
 		{"sign-ins", "calls beside a flood of sign-ins", false, s.signIns},
