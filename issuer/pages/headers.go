@@ -31,9 +31,9 @@ func policy(v View) string {
 	return "default-src 'none'; style-src 'self'; img-src 'self'; " + forms + "frame-ancestors 'none'; base-uri 'none'"
 }
 
-// leadsOut tells whether the answer to the page's form may be a redirect to another origin. After signing in or out that
-// is where the path goes on to which the person is sent back: an app, by way of the authorization endpoint, or whatever
-// a page of the site's redirects to. The forms of the device page and of the account page lead to those themselves.
+// leadsOut tells whether the answer to the page's form may end in a redirect to another origin. After signing in or out
+// the path to which the person is sent back may redirect: the authorization endpoint to an app, a page of the site to
+// wherever it likes. The forms of the device page and of the account page lead to those pages themselves.
 func leadsOut(v View) bool {
 	switch v := v.(type) {
 	case Login:

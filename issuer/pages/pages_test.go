@@ -437,7 +437,8 @@ func TestACodeThatIsThereIsNotAskedFor(t *testing.T) {
 		{"wrong", enter, compare, Device{UserCode: "BCDF-GHJK", Fault: DeviceUnknown}},
 	} {
 		test.view.Step = DeviceEnter
-		if text := textOf(document(t, p, test.view, "en")); !strings.Contains(text, test.want) || strings.Contains(text, test.not) {
+		text := textOf(document(t, p, test.view, "en"))
+		if !strings.Contains(text, test.want) || strings.Contains(text, test.not) {
 			t.Errorf("%s: %s", test.name, text)
 		}
 	}
