@@ -553,13 +553,12 @@ func TestRetire(t *testing.T) {
 	})
 }
 
-// TestAnotherKeyThatSignsIsToldOf, however it came to that: by a rotation, since the one that signed was retired, or gave
-// way to one of the configuration and is back. Of the first key of an issuer there is nothing to tell.
+// TestAnotherKeyThatSignsIsToldOf, however it came to that: by a rotation, since the one that signed was retired, or
+// gave way to one of the configuration and is back. Of the first key of an issuer there is nothing to tell.
 func TestAnotherKeyThatSignsIsToldOf(t *testing.T) {
 	var told []keys.Change
-	cfg := keys.Config{
-		DB: openDB(t, openEngine(t), newClock().now), Changed: func(_ context.Context, c keys.Change) { told = append(told, c) },
-	}
+	cfg := keys.Config{DB: openDB(t, openEngine(t), newClock().now)}
+	cfg.Changed = func(_ context.Context, c keys.Change) { told = append(told, c) }
 	want := func(what string, changes ...keys.Change) {
 		t.Helper()
 		for i := range told {

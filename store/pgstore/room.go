@@ -66,8 +66,8 @@ func (r *room) ask() (fault error, try bool) {
 	return r.fault, try
 }
 
-// takesWrites tells why the database takes no write, nil where it does. In that state alone it writes something, now and
-// then: or nobody would know that there is room again before somebody wants it.
+// takesWrites tells why the database takes no write, nil where it does. In that state alone it writes something, now
+// and then: or nobody would know that there is room again before somebody wants it.
 func (e *Engine) takesWrites(ctx context.Context) error {
 	fault, try := e.room.ask()
 	if !try {
