@@ -64,9 +64,16 @@ func (db pooledDB) Destruct() error {
 	return nil
 }
 
-// errSettings is the answer to a config that wants what is open with other settings.
-var errSettings = errors.New("it is open already with other settings (such as another encryption_key): " +
-	"they can't change while Caddy runs, and all issuers that share it need the same")
+// errSettings is the answer to a config that wants what is open with other settings. A module may say which, and what
+// to do.
+func errSettings(storage Storage) error {
+	which := "other settings: restart Caddy with these, for they"
+	if s, ok := storage.(interface{ otherSettings() string }); ok {
+		which = s.otherSettings()
+	}
+	return fmt.Errorf("it is open already with %s can't change while Caddy runs; all issuers that share it need the same",
+		which)
+}
 
 // acquire opens the records of the issuer of that name, or shares them if they are open. Whoever gets them calls
 // release, once.
@@ -93,7 +100,7 @@ func acquire(ctx context.Context, storage Storage, issuer string) (db *store.DB,
 	engine := value.(*pooledEngine)
 	if engine.settings != storage.Settings() {
 		_, err := engines.Delete(engineKey)
-		return nil, nil, errors.Join(errSettings, err)
+		return nil, nil, errors.Join(errSettings(storage), err)
 	}
 	databaseKey := databaseKey{engineKey, issuer}
 	value, _, err = databases.LoadOrNew(databaseKey, func() (caddy.Destructor, error) {

@@ -107,6 +107,9 @@ func (b *Badger) Resource(issuer string) string {
 // Settings implements [Storage].
 func (b *Badger) Settings() [sha256.Size]byte { return sha256.Sum256(b.key) }
 
+// otherSettings says what [Badger.Settings] is of.
+func (b *Badger) otherSettings() string { return "another encryption_key, which" }
+
 // Open implements [Storage].
 func (b *Badger) Open(_ context.Context, issuer string) (store.Engine, error) {
 	dir := b.Resource(issuer)

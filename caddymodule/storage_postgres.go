@@ -78,6 +78,12 @@ func (p *Postgres) Resource(string) string {
 // Settings implements [Storage].
 func (p *Postgres) Settings() [sha256.Size]byte { return sha256.Sum256([]byte(p.URL)) }
 
+// otherSettings says what [Postgres.Settings] is of that [Postgres.Resource] does not have.
+func (p *Postgres) otherSettings() string {
+	return "another url, of which the password or a parameter such as pool_max_conns differs: restart Caddy with this " +
+		"one, for it"
+}
+
 // Open implements [Storage].
 func (p *Postgres) Open(ctx context.Context, _ string) (store.Engine, error) {
 	return pgstore.Open(ctx, pgstore.Options{
