@@ -207,7 +207,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return a.passReported(w, r, next, v, id, refused)
 	case refused != nil:
 		a.log(v, id, refused)
-		return a.refuse(w, refused)
+		return a.refuse(w, r, refused)
 	case id != nil:
 		return a.pass(w, r, next, v, open, id)
 	case a.Preflight && isPreflight(r):
@@ -223,7 +223,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return sendToSignIn(w, to)
 	}
 	a.log(v, nil, refusedAnonymous)
-	return a.refuse(w, refusedAnonymous)
+	return a.refuse(w, r, refusedAnonymous)
 }
 
 // isPreflight tells whether the request is a CORS preflight (Fetch §4.8): the question whether another may be sent.
@@ -257,7 +257,7 @@ func (a *Auth) pass(
 			return next.ServeHTTP(w, r)
 		}
 		a.log(v, id, refused)
-		return a.refuse(w, refused)
+		return a.refuse(w, r, refused)
 	}
 	switch {
 	case v.watching == id:

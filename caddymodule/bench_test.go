@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -74,6 +75,40 @@ func BenchmarkServer(b *testing.B) {
 				server.ServeHTTP(nowhere{make(http.Header)}, r)
 			}
 		})
+	}
+}
+
+// BenchmarkRefused is what a stranger's request costs whose answer tells what all passport_auth on its way want, to that of
+// one that passes there.
+func BenchmarkRefused(b *testing.B) {
+	many := "passport_auth /orders* scopes read\n"
+	for i := range 1000 {
+		many += fmt.Sprintf("passport_auth /r%d/* scopes s%[1]d\n", i)
+	}
+	const mcp = "passport_auth {\n resource http://{$ADDR}/mcp\n audience http://{$ADDR}\n}\n"
+	for name, directives := range map[string]string{
+		"one":      "passport_auth scopes read\n",
+		"two":      "passport_auth\npassport_auth /orders* scopes read\n",
+		"resource": mcp + "passport_auth /orders* scopes read\n",
+		"many":     many,
+	} {
+		h := newHouse(b, directives+"respond 204")
+		server, good := h.server(), h.token("read")
+		for who, token := range map[string]string{"good": good, "none": "", "forged": forge(good)} {
+			b.Run(name+"/"+who, func(b *testing.B) {
+				header := http.Header{"User-Agent": {"bench"}, "Accept": {"*/*"}, "X-Request-Id": {"1"}}
+				if token != "" {
+					header["Authorization"] = []string{bearer(token)}
+				}
+				first := httptest.NewRequest(http.MethodGet, "http://"+h.addr+"/orders/17", nil)
+				b.ReportAllocs()
+				for b.Loop() {
+					r := first.WithContext(b.Context())
+					r.Header = maps.Clone(header)
+					server.ServeHTTP(nowhere{make(http.Header)}, r)
+				}
+			})
+		}
 	}
 }
 

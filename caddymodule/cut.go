@@ -57,7 +57,7 @@ func (a *Auth) passWatched(
 		if byConnection { // which is good for no other request
 			w.Header().Set("Connection", "close")
 		}
-		return a.refuse(w, refusedToken(why))
+		return a.refuse(w, r, refusedToken(why))
 	case cw.refused, byConnection && !cw.hijacked: // of a hijacked connection nothing looks complete, nor incomplete
 		panic(http.ErrAbortHandler) // or what the client got would look complete
 	}

@@ -29,6 +29,11 @@ type doors struct {
 	reporting   []*Auth // the others of those
 	methods     bool    // some matcher looks at the method
 	cased       bool    // some matcher may tell upper case from lower
+
+	// What those that refuse say to whom they refuse, see [Auth.challenge].
+	first     *Auth
+	various   bool // they do not all say the same
+	resources bool // some of them guard a protected resource
 }
 
 // findDoors finds the doors in routes, and in the named routes that they invoke. Error routes within have guards of
@@ -67,6 +72,13 @@ func findDoors(routes caddyhttp.RouteList, named map[string]*caddyhttp.Route) *d
 
 func (d *doors) add(door *Auth, matched bool) {
 	d.present = true
+	if !door.ReportOnly {
+		if d.first == nil {
+			d.first = door
+		}
+		d.various = d.various || door.wanted != d.first.wanted || door.metadata() != d.first.metadata()
+		d.resources = d.resources || door.resource != nil
+	}
 	if !matched {
 		return
 	}
@@ -159,6 +171,9 @@ func (d *doors) pass(r *http.Request, as reading) []passing {
 	trial.Body = http.NoBody // matchers may read it
 	trial.Method, trial.Host, trial.URL = as.method, as.host, &as.url
 	repl := caddy.NewReplacer()
+	if v := visitOf(r); v != nil {
+		repl.Map(v.placeholder)
+	}
 	if around, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(func(key string) (any, bool) { // the error, for the matchers of error routes
 			if key != "http.error" && !strings.HasPrefix(key, "http.error.") {

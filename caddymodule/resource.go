@@ -119,23 +119,6 @@ func (a *Auth) publish(ctx caddy.Context) error {
 	return publishResource(ctx, a.resource)
 }
 
-// challenge is what answers of the route say of it.
-func (a *Auth) challenge() challenge {
-	c := challenge{realm: a.Realm, scope: a.wanted}
-	if a.resource != nil {
-		c.metadata = a.resource.metadata
-	}
-	return c
-}
-
-// refuse answers a request that may not pass.
-func (a *Auth) refuse(w http.ResponseWriter, refused *refusal) error {
-	if a.Preflight {
-		letScriptsRead(w.Header())
-	}
-	return refused.answer(w, a.challenge())
-}
-
 // resources are those of a site. They are added while the config is provisioned.
 type resources []*resource
 

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -94,7 +95,9 @@ func TestResourceChallenges(t *testing.T) {
 		{"bad token", "/mcp", "x", 401, []string{scopes, `error="invalid_token"`}},
 		{"token for another", "/mcp", h.tokenFor("write", "http://"+h.addr), 401, []string{scopes, `error="invalid_token"`}},
 		{"scope missing", "/mcp", h.tokenFor("read", mcp), 403, []string{scopes, `error="insufficient_scope"`}},
-		{"a client", "/mcp/tools", h.tokenFor("write admin", mcp), 403, []string{`scope="admin"`}},
+		{"a client", "/mcp/tools", h.tokenFor("write admin", mcp), 403,
+			[]string{`scope="admin write read"`}},
+		{"no token, at a resource in a resource", "/mcp/tools", "", 401, []string{`scope="admin write read"`}},
 	} {
 		var fields []string
 		if test.token != "" {
@@ -118,6 +121,103 @@ func TestResourceChallenges(t *testing.T) {
 	}
 	if answer := h.get("/mcp", "Authorization", bearer(h.tokenFor("write", mcp))); answer.status != http.StatusOK {
 		t.Errorf("%v", answer)
+	}
+}
+
+// TestChallengeNamesWhatAllDoorsNeed: a client that asks for what a refusal names is refused no second time, whichever of
+// several passport_auth on the way of its request refuses it. It does not go from one scope to the other for ever.
+func TestChallengeNamesWhatAllDoorsNeed(t *testing.T) {
+	const mcp = "resource http://{$ADDR}/mcp\n"
+	const tools = "passport_auth /mcp* {\n" + mcp + "scopes read\n}\n@post method POST\npassport_auth @post {\n" + mcp +
+		"scopes write\n}\n@delete method DELETE\npassport_auth @delete {\nscopes write\naudience http://{$ADDR}/mcp\n}"
+	for name, test := range map[string]struct {
+		site, method, path string
+		scope              string // that each challenge names
+		resource           bool   // each names the metadata of /mcp, too
+	}{
+		"two of a resource":  {tools, "POST", "/mcp", "read write", true},
+		"one of a resource":  {tools, "DELETE", "/mcp", "read write", true},
+		"what does not meet": {tools, "GET", "/mcp", "read", true},
+		"elsewhere":          {strings.Replace(tools, "@post {\n"+mcp, "@post {\n", 1), "POST", "/", "write", false},
+		"the resource comes last": {"@delete method DELETE\npassport_auth @delete {\nscopes write\n" +
+			"audience http://{$ADDR}/mcp\n}\npassport_auth {\n" + mcp + "scopes read\n}", "DELETE", "/", "write read", true},
+		"one scope, and a resource": {"@delete method DELETE\npassport_auth @delete {\nscopes read\n" +
+			"audience http://{$ADDR}/mcp\n}\npassport_auth {\n" + mcp + "scopes read\n}", "DELETE", "/", "read", true},
+		"no resource": {"@post method POST\npassport_auth scopes read\npassport_auth @post scopes write",
+			"POST", "/", "write read", false},
+		"one demands no scope": {"route {\npassport_auth\npassport_auth /a* scopes write\n}", "GET", "/a", "write", false},
+		"one only reports": {"route {\npassport_auth {\n" + mcp + "scopes admin\nreport_only\n}\npassport_auth scopes read\n" +
+			"passport_auth /a scopes write\n}", "GET", "/a", "read write", false},
+		"rewritten on the way": {"handle_path /api/* {\nroute {\npassport_auth /a* scopes read\nuri replace a b\n" +
+			"request_header X-Kind b\n@b {\npath /b\nheader X-Kind b\n}\npassport_auth @b scopes write\n}\n}",
+			"GET", "/api/a", "read write", false},
+		"behind an answer": {"route {\npassport_auth scopes read\nreverse_proxy {$UPSTREAM} {\nhandle_response {\n" +
+			"passport_auth scopes write\nrespond ok\n}\n}\n}", "GET", "/", "read write", false},
+		"named route": {"route {\npassport_auth scopes read\ninvoke more\n}", "GET", "/", "read write", false},
+		"error routes": {"error /broken 500\npassport_auth /a scopes admin\nhandle_errors {\n" +
+			"passport_auth /broken scopes read\npassport_auth scopes write\nrespond 200\n}",
+			"GET", "/broken", "read write", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, "&(more) {\npassport_auth scopes write\n}\nhttp://{$ADDR} {\npassport_server\n"+test.site+
+				"\nreverse_proxy {$UPSTREAM}\n}")
+			own, resource := "http://"+h.addr, "http://"+h.addr+"/mcp"
+			want := `scope="` + test.scope + `"`
+			tokens := map[string]string{"no token": ""}
+			if test.resource {
+				want += `, resource_metadata="` + own + `/.well-known/oauth-protected-resource/mcp"`
+				tokens["for another"], tokens["bad"] = h.tokenFor("read write", own), "x"
+			} else {
+				resource = own
+			}
+			for _, scope := range []string{"read", "write"} {
+				if scope != test.scope {
+					tokens[scope] = h.tokenFor(scope, resource)
+				}
+			}
+			for who, token := range tokens {
+				var fields []string
+				if token != "" {
+					fields = []string{"Authorization", bearer(token)}
+				}
+				answer := h.send(test.method, test.path, fields...)
+				if c := answer.header.Get("WWW-Authenticate"); !strings.HasSuffix(c, want) {
+					t.Errorf("%s: %d %s, want %s", who, answer.status, c, want)
+				}
+			}
+			good := h.send(test.method, test.path, "Authorization", bearer(h.tokenFor(test.scope, resource)))
+			if good.status != http.StatusOK {
+				t.Errorf("with all that was named: %v", good)
+			}
+		})
+	}
+}
+
+// TestChallengeOfWebSocketOverHTTP2: the doors are those of the GET that the upstream gets of such a CONNECT.
+func TestChallengeOfWebSocketOverHTTP2(t *testing.T) {
+	h := newHouse(t, "@get method GET\npassport_auth /chat scopes read\npassport_auth @get scopes write\nrespond 200")
+	r := httptest.NewRequest(http.MethodGet, "http://"+h.addr+"/chat", http.NoBody)
+	r.Method, r.ProtoMajor, r.Proto = http.MethodConnect, 2, "HTTP/2.0"
+	r.Header[":protocol"] = []string{"websocket"}
+	w := httptest.NewRecorder()
+	h.server().ServeHTTP(w, r)
+	if c := w.Header().Get("WWW-Authenticate"); !strings.HasSuffix(c, `scope="read write"`) {
+		t.Errorf("%d %s", w.Code, c)
+	}
+}
+
+// TestChallengeWhereTheCallerDecides: a door that only some callers meet is not named before it is known who calls; its
+// own refusal names the others, too.
+func TestChallengeWhereTheCallerDecides(t *testing.T) {
+	h := newHouse(t, "route {\npassport_auth scopes read\n@demo vars {passport.client_id} demo\n"+
+		"passport_auth @demo scopes write\npassport_auth @demo scopes admin\nrespond 200\n}")
+	for authorization, want := range map[string]string{
+		"Basic eDp5": `scope="read"`, bearer(h.token("read")): `scope="read write admin"`,
+	} {
+		answer := h.get("/", "Authorization", authorization)
+		if c := answer.header.Get("WWW-Authenticate"); !strings.HasSuffix(c, want) {
+			t.Errorf("%d %s, want %s", answer.status, c, want)
+		}
 	}
 }
 

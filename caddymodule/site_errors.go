@@ -22,6 +22,12 @@ type errorGuard struct {
 	logger *zap.Logger
 }
 
+// errorGuardVar is where the error routes that a request has come to are among its variables.
+const errorGuardVar = "passport.errors"
+
+// String keeps the guard out of the placeholder that Caddy has for each variable.
+func (*errorGuard) String() string { return "" }
+
 // guardErrors guards the error routes of a server, which are provisioned after its own and before the named ones.
 func guardErrors(srv *caddyhttp.Server, s *site) error {
 	if srv.Errors == nil || len(srv.Errors.Routes) == 0 {
@@ -143,6 +149,7 @@ func (e *errorGuard) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 			s.names.strip(r, v)
 		}
 	}
+	caddyhttp.SetVar(r.Context(), errorGuardVar, e)
 	doors := e.doors()
 	if doors.present && asksForWebSocket(r) { // the site's change of it is over
 		r = asUpgrade(r)

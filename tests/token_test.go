@@ -98,8 +98,8 @@ func TestClientCredentials(t *testing.T) {
 
 	before := len(upstream.Requests())
 	resp = g.Get("/orders/archive/1", token)
-	refused(t, resp, http.StatusForbidden, "insufficient_scope", `error="insufficient_scope"`, `scope="write"`)
-	if resp.String("scope") != "write" {
+	refused(t, resp, http.StatusForbidden, "insufficient_scope", `error="insufficient_scope"`, `scope="write read"`)
+	if resp.String("scope") != "write read" {
 		t.Errorf("the body's scope: %s", resp.Body)
 	}
 
