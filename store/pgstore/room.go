@@ -56,20 +56,20 @@ func (r *room) note(err error) {
 	}
 }
 
-// ask tells why the database takes no write, and whether it is time to try.
-func (r *room) ask() (fault error, try bool) {
+// ask tells whether it is time to try, and why the database takes no write.
+func (r *room) ask() (try bool, fault error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fault != nil && time.Since(r.tried) >= tryRoom {
 		r.tried, try = time.Now(), true
 	}
-	return r.fault, try
+	return try, r.fault
 }
 
 // takesWrites tells why the database takes no write, nil where it does. In that state alone it writes something, now
 // and then: or nobody would know that there is room again before somebody wants it.
 func (e *Engine) takesWrites(ctx context.Context) error {
-	fault, try := e.room.ask()
+	try, fault := e.room.ask()
 	if !try {
 		return fault
 	}
@@ -88,6 +88,6 @@ func (e *Engine) takesWrites(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fault, _ = e.room.ask()
+	_, fault = e.room.ask()
 	return fault
 }

@@ -83,7 +83,7 @@ func TestPingFailsWhileSmallWritesAloneComeThrough(t *testing.T) {
 	}
 	until(t, "writes alone make it answer again", func() bool {
 		err := e.put(t, "well")
-		fault, _ := e.room.ask()
+		_, fault := e.room.ask()
 		return err == nil && fault == nil
 	})
 }
