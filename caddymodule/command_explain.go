@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ The token comes on standard input, with --token -, so that no shell remembers it
 		RunE: runExplain,
 	}
 	cmd.Flags().String("token", "", "-: the access token comes on standard input")
+	cmd.Flags().String("remote-ip", "127.0.0.1", "The address that the request comes from")
 	cmd.Flags().StringArray("header", nil, "A header field of the request, as in 'X-Region: eu'; may be repeated")
 	return cmd
 }
@@ -35,6 +37,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	asked := explainRequest{Method: args[0], URL: args[1], Header: make(map[string]string)}
+	asked.RemoteIP, _ = cmd.Flags().GetString("remote-ip")
 	fields, _ := cmd.Flags().GetStringArray("header")
 	for _, field := range fields {
 		name, value, ok := strings.Cut(field, ":")
@@ -100,7 +103,7 @@ func (e *explanation) write(w io.Writer) {
 			}
 			fmt.Fprintf(w, "  %s\t%s\n", d.Demand, state)
 		}
-		fmt.Fprintf(w, "  result\t%s\n", door.sentence())
+		fmt.Fprintf(w, "  result\t%s\n", door.sentence(e.given()))
 	}
 	if len(e.Doors) == 0 {
 		fmt.Fprintln(w, "passport_auth\tnone on the way of this request")
@@ -120,14 +123,24 @@ func (e *explanation) write(w io.Writer) {
 	}
 }
 
-func (d *explainedDoor) sentence() string {
+// given tells whether a passport_auth lets the request through for somebody.
+func (e *explanation) given() bool {
+	return slices.ContainsFunc(e.Doors, func(d explainedDoor) bool { return d.Result == "passes" && d.After == "" })
+}
+
+// sentence says what becomes of the request at d. given is whether another one lets it through for somebody.
+func (d *explainedDoor) sentence(given bool) string {
 	switch d.Result {
 	case "anonymous":
 		return "passes as anonymous"
 	case "refused":
 		return fmt.Sprintf("refused with %d: %s", d.Status, d.Reason)
 	case "reported":
-		return fmt.Sprintf("passes as anonymous, and is reported: would be refused with %d: %s", d.Status, d.Reason)
+		as := "as anonymous"
+		if given {
+			as = "with what other passport_auth give"
+		}
+		return fmt.Sprintf("passes %s, and is reported: would be refused with %d: %s", as, d.Status, d.Reason)
 	}
 	return d.Result
 }

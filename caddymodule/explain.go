@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,10 +20,11 @@ import (
 
 // explainRequest is a request that the admin API is asked about.
 type explainRequest struct {
-	Method string            `json:"method"`
-	URL    string            `json:"url"`              // with scheme and host
-	Token  string            `json:"token,omitempty"`  // an access token; empty: none is sent
-	Header map[string]string `json:"header,omitempty"` // further header fields
+	Method   string            `json:"method"`
+	URL      string            `json:"url"`                 // with scheme and host
+	Token    string            `json:"token,omitempty"`     // an access token; empty: none is sent
+	Header   map[string]string `json:"header,omitempty"`    // further header fields
+	RemoteIP string            `json:"remote_ip,omitempty"` // the address that it comes from; empty: 127.0.0.1
 }
 
 // explanation says what would become of a request.
@@ -90,7 +92,13 @@ func explain(r *http.Request, app *caddyhttp.App, asked *explainRequest) (*expla
 	if err != nil {
 		return nil, err
 	}
-	trial.RequestURI, trial.RemoteAddr = target.RequestURI(), "127.0.0.1:1"
+	remote := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if asked.RemoteIP != "" {
+		if remote, err = netip.ParseAddr(asked.RemoteIP); err != nil {
+			return nil, fmt.Errorf("%q is no IP address", asked.RemoteIP)
+		}
+	}
+	trial.RequestURI, trial.RemoteAddr = target.RequestURI(), netip.AddrPortFrom(remote, 1).String()
 	if trial.URL.Path == "" {
 		trial.URL.Path = "/"
 	}
@@ -266,7 +274,7 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	if refused != nil {
 		good = nil
 	}
-	door.Demands = a.gate.explain(r, open, good)
+	door.Demands = a.gate.explain(r, open, good, refused)
 	if good != nil {
 		door.ClientID, door.Subject, door.Username, door.Scope = good.ClientID, good.Subject, good.Username, good.Scope
 		refused = a.gate.check(r, open, good)
@@ -299,8 +307,9 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	return door
 }
 
-// explain lists the demands, and tells of each whether the identity meets it; nil meets none and fails none.
-func (g *gate) explain(r *http.Request, open *running, id *verify.Identity) []explainedDemand {
+// explain lists the demands, and tells of each whether the identity meets it; nil meets none and fails none, but for the
+// audience, where the token was refused for that.
+func (g *gate) explain(r *http.Request, open *running, id *verify.Identity, refused *refusal) []explainedDemand {
 	demands := []explainedDemand{}
 	add := func(text string, alone *gate) {
 		d := explainedDemand{Demand: text}
@@ -325,7 +334,10 @@ func (g *gate) explain(r *http.Request, open *running, id *verify.Identity) []ex
 		add("subject "+g.subject, &gate{subject: g.subject})
 	}
 	if len(g.audience) > 0 {
-		add("audience "+strings.Join(g.audience, " "), &gate{}) // who is found at all meets it
+		add("audience "+strings.Join(g.audience, " "), &gate{}) // whose token is good meets it
+		if refused != nil && errors.Is(refused.cause, verify.ErrAudience) {
+			demands[len(demands)-1].Met = new(bool)
+		}
 	}
 	if len(g.clients) > 0 {
 		add("clients "+strings.Join(g.clients, " "), &gate{clients: g.clients})
