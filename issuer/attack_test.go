@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -139,12 +141,13 @@ func TestRefusesGrantThatIsOff(t *testing.T) {
 // TestRefusesClientCredentialsForPublicClients: whoever knows the ID of a public client would have its token.
 func TestRefusesClientCredentialsForPublicClients(t *testing.T) {
 	h := newHouse(t)
-	stored, _, err := h.issuer.CreateClient(t.Context(), store.Client{
-		Name: "App", Public: true, Grants: []string{"client_credentials"},
-	})
-	if err != nil {
-		t.Fatal(err)
+	app := store.Client{Name: "App", Public: true, Grants: []string{"client_credentials"}}
+	var refused *InvalidError
+	if _, _, err := h.issuer.CreateClient(t.Context(), app); !errors.As(err, &refused) || refused.Field != "grant_types" {
+		t.Errorf("it is registered: %v", err)
 	}
+	stored := store.Client{ID: store.NewID(time.Now()), Name: "App", Public: true, Grants: app.Grants}
+	h.update(func(r *store.Records) error { return r.PutClient(&stored) }) // by a program that did not look
 	for _, id := range []string{"spa", stored.ID} {
 		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}}
 		h.fault(request("/oauth/token", form), 400, "unauthorized_client")

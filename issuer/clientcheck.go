@@ -98,6 +98,21 @@ func (i *Issuer) checkClientGrants(c *store.Client) error {
 	return nil
 }
 
+// usableGrants answers an error where a client is registered for a grant that it could never use.
+func usableGrants(c *store.Client) error {
+	for _, name := range c.Grants {
+		switch {
+		case name == clientCredentials.name && c.Public:
+			return &InvalidError{"grant_types", name + " is not for a public client: whoever knows its ID could use it"}
+		case (name == responseGrants[responseCode] || name == responseGrants[responseToken]) && len(c.RedirectURIs) == 0:
+			return &InvalidError{
+				"redirect_uris", "there is none, which " + name + " needs: it says where people are sent back to",
+			}
+		}
+	}
+	return nil
+}
+
 // neverRedirect are schemes that run or read something where the browser is, rather than to lead anywhere.
 var neverRedirect = []string{
 	"javascript", "data", "vbscript", "file", "blob", "about", "view-source", "ws", "wss", "ftp",

@@ -50,6 +50,9 @@ func (i *Issuer) createClient(ctx context.Context, c store.Client, room func(*st
 	if err := i.checkClient(&c); err != nil {
 		return info, "", err
 	}
+	if err := usableGrants(&c); err != nil {
+		return info, "", err
+	}
 	if !c.Public {
 		secret = store.NewSecret(store.ClientSecret)
 		c.SecretHash = store.HashSecret(secret)
