@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
@@ -65,7 +69,7 @@ func (a *adminAPI) Provision(caddy.Context) error {
 	a.mux = http.NewServeMux()
 	for pattern, handle := range map[string]adminHandler{
 		"POST /passport/install":                      adminInstall,
-		"POST /passport/explain":                      adminExplain,
+		"POST /passport/explain":                      aboutWhatWasAsked(adminExplain),
 		"GET /passport/health":                        adminHealth,
 		"GET /passport/{issuer}/clients":              withIssuer(listClients),
 		"POST /passport/{issuer}/clients":             withIssuer(createClient),
@@ -124,8 +128,12 @@ func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch made, ok := body.(created); {
 	case err != nil:
 		status, body = adminStatus(err), caddy.APIError{Message: err.Error()}
-		if status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "1")
+		if wait := comeAgain(status, err); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(wait))
+		}
+		if status == http.StatusInternalServerError && r.Context().Err() == nil {
+			caddy.Log().Named("admin.api.passport").Error("administering an issuer", zap.String("method", r.Method),
+				zap.String("path", r.URL.Path), zap.Error(err))
 		}
 	case ok:
 		status, body = http.StatusCreated, made.body
@@ -180,6 +188,22 @@ type statusError struct {
 
 func (e statusError) Unwrap() error { return e.error }
 
+// badRequest is an error of what was asked for, to be answered with 400.
+func badRequest(format string, args ...any) error {
+	return statusError{http.StatusBadRequest, fmt.Errorf(format, args...)}
+}
+
+// aboutWhatWasAsked takes errors that say nothing else for those of what was asked for.
+func aboutWhatWasAsked(h adminHandler) adminHandler {
+	return func(r *http.Request) (any, error) {
+		body, err := h(r)
+		if err != nil && adminStatus(err) == http.StatusInternalServerError {
+			err = statusError{http.StatusBadRequest, err}
+		}
+		return body, err
+	}
+}
+
 func adminStatus(err error) int {
 	if e, ok := errors.AsType[statusError](err); ok {
 		return e.status
@@ -194,8 +218,33 @@ func adminStatus(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
 		return http.StatusServiceUnavailable
+	case isInvalid(err):
+		return http.StatusBadRequest
 	}
-	return http.StatusBadRequest
+	if _, busy := issuer.RetryAfter(err); busy {
+		return http.StatusTooManyRequests
+	}
+	return http.StatusInternalServerError
+}
+
+// isInvalid tells whether an error is about what was asked for.
+func isInvalid(err error) bool {
+	_, field := errors.AsType[*issuer.InvalidError](err)
+	_, password := errors.AsType[*issuer.PasswordError](err)
+	_, early := errors.AsType[*keys.TooEarlyError](err)
+	_, backup := errors.AsType[*store.BackupError](err)
+	return field || password || early || backup || errors.Is(err, issuer.ErrPersonalAccessOff)
+}
+
+// comeAgain says in how many seconds it is worth to come again; zero says nothing.
+func comeAgain(status int, err error) int {
+	if wait, busy := issuer.RetryAfter(err); busy && status == http.StatusTooManyRequests {
+		return int(math.Ceil(max(wait, time.Second).Seconds()))
+	}
+	if status == http.StatusServiceUnavailable {
+		return 1
+	}
+	return 0
 }
 
 // readBody decodes the JSON of a request. Unknown members are errors: a misspelled one would be lost in silence.
@@ -203,7 +252,7 @@ func readBody(r *http.Request, into any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the body is not the JSON that is expected here: %w", err)
+		return badRequest("the body is not the JSON that is expected here: %w", err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/oauth2-passport/caddy-passport/issuer"
 	"github.com/oauth2-passport/caddy-passport/issuer/keys"
@@ -35,26 +36,80 @@ func backUp(r *http.Request, i *running) (any, error) {
 	return info, nil
 }
 
+// writeBackup gives the file its name when it is whole: half a backup is none, whatever becomes of Caddy meanwhile.
 func writeBackup(ctx context.Context, db *store.DB, path string) (info store.BackupInfo, err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return info, statusError{http.StatusConflict, fmt.Errorf("%s exists already: name a new file", path)}
+	if _, err := os.Lstat(path); err == nil {
+		return info, errTaken(path)
+	}
+	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // for Caddy's user only
+	if err != nil {
+		return info, badPath(err)
+	}
+	info, err = db.Backup(ctx, part)
+	if err == nil {
+		err = part.Sync()
+	}
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = name(part.Name(), path, os.Link)
 	}
 	if err != nil {
-		return info, err
+		return info, errors.Join(err, os.Remove(part.Name()))
 	}
-	defer func() {
-		if err = errors.Join(err, file.Close()); err != nil {
-			err = errors.Join(err, os.Remove(path)) // half a backup is none
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return info, errors.Join(err, os.Remove(path))
+	}
+	return info, nil
+}
+
+// name gives a part its name, unless there is something of that name. link is [os.Link], which not every file system
+// has: there the name is taken first, by an empty file, which is no backup.
+func name(part, path string, link func(part, path string) error) error {
+	err := link(part, path)
+	if err == nil {
+		_ = os.Remove(part) // a second name of what is whole
+		return nil
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		var taken *os.File
+		if taken, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+			if err = errors.Join(taken.Close(), os.Rename(part, path)); err != nil {
+				return errors.Join(err, os.Remove(path))
+			}
+			return nil
 		}
-	}()
-	if info, err = db.Backup(ctx, file); err != nil {
-		return info, err
 	}
-	if err = file.Sync(); err != nil {
-		return info, err
+	if errors.Is(err, fs.ErrExist) {
+		return errTaken(path)
 	}
-	return info, syncDir(filepath.Dir(path))
+	return err
+}
+
+func errTaken(path string) error {
+	return statusError{http.StatusConflict, fmt.Errorf("%s exists already: name a new file", path)}
+}
+
+// badPath answers an error of opening a file that says that another one has to be named.
+func badPath(err error) error {
+	for _, fault := range []error{
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, syscall.ENOTDIR, syscall.EISDIR, syscall.ENAMETOOLONG,
+		syscall.ELOOP, syscall.EROFS,
+	} {
+		if errors.Is(err, fault) {
+			return statusError{http.StatusBadRequest, err}
+		}
+	}
+	return err
+}
+
+func openBackup(path string) (io.ReadCloser, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, badPath(err)
+	}
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return nil, errors.Join(badRequest("%s is a directory", path), file.Close())
+	}
+	return file, nil
 }
 
 // syncDir makes the name of a new file last.
@@ -72,7 +127,7 @@ func restore(r *http.Request, i *running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := i.db.Restore(r.Context(), func() (io.ReadCloser, error) { return os.Open(request.File) },
+	info, err := i.db.Restore(r.Context(), func() (io.ReadCloser, error) { return openBackup(request.File) },
 		store.RestoreOptions{Issuer: request.From, Key: i.ring.Adopt})
 	other, ofOther := errors.AsType[*store.OtherIssuerError](err)
 	switch {
@@ -98,7 +153,7 @@ func fileOf(r *http.Request) (request fileRequest, err error) {
 		return request, err
 	}
 	if !filepath.IsAbs(request.File) {
-		return request, fmt.Errorf("file: %q is no absolute path", request.File)
+		return request, badRequest("file: %q is no absolute path", request.File)
 	}
 	request.File = filepath.Clean(request.File)
 	return request, nil

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -91,7 +90,7 @@ func createClient(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	if change.Disabled != nil {
-		return nil, errors.New("disabled: a new client is not; update it later")
+		return nil, badRequest("disabled: a new client is not; update it later")
 	}
 	c := change.client()
 	if c.UserID != "" {
@@ -122,7 +121,7 @@ func updateClient(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	if change.Public != nil || change.User != nil {
-		return nil, errors.New("public and user are said once, when a client is made: make a new one")
+		return nil, badRequest("public and user are said once, when a client is made: make a new one")
 	}
 	info, err := i.issuer.UpdateClient(r.Context(), r.PathValue("id"), change.update())
 	if err != nil {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -156,7 +155,7 @@ func purge(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	if request.Hours < 0 || request.Hours > 100*365*24 {
-		return nil, fmt.Errorf("hours: %d is less than none, or more than a hundred years", request.Hours)
+		return nil, badRequest("hours: %d is less than none, or more than a hundred years", request.Hours)
 	}
 	both := !request.Revoked && !request.Expired
 	n, err := i.issuer.Purge(r.Context(), issuer.PurgeFilter{

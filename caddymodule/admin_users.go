@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -103,7 +101,7 @@ func limitOf(r *http.Request) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > maxTokens {
-		return 0, fmt.Errorf("limit %q is no number from 1 to %d", text, maxTokens)
+		return 0, badRequest("limit %q is no number from 1 to %d", text, maxTokens)
 	}
 	return n, nil
 }
@@ -114,7 +112,12 @@ func createUser(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	if change.Disabled != nil {
-		return nil, errors.New("disabled: a new account is not; disable it later")
+		return nil, badRequest("disabled: a new account is not; disable it later")
+	}
+	if change.PasswordHash != "" {
+		if err := issuer.CheckPasswordHash(change.PasswordHash); err != nil {
+			return nil, statusError{http.StatusBadRequest, err}
+		}
 	}
 	info, password, err := i.issuer.CreateUser(r.Context(), change.newUser())
 	if err != nil {
@@ -146,7 +149,7 @@ func updateUser(r *http.Request, i *running) (any, error) {
 		return nil, err
 	}
 	if change.Username != "" || change.Password != "" || change.PasswordHash != "" {
-		return nil, errors.New("a username stays what it is, and a password has a path of its own")
+		return nil, badRequest("a username stays what it is, and a password has a path of its own")
 	}
 	update := issuer.UserChange{
 		Email: change.Email, DisplayName: change.Name, AllScopes: change.AllScopes, Disabled: change.Disabled,

@@ -188,6 +188,23 @@ func (w *backupWriter) end() error {
 	return w.out.Flush()
 }
 
+// BackupError says why a backup is none, or none that can be restored here. Where it wraps [ErrUnavailable] that counts:
+// a record could not be written.
+type BackupError struct{ err error }
+
+func (e *BackupError) Error() string { return e.err.Error() }
+func (e *BackupError) Unwrap() error { return e.err }
+
+func badBackup(format string, args ...any) error { return &BackupError{fmt.Errorf(format, args...)} }
+
+// unless answers what is wrong with a backup, unless it can't be read.
+func unless(reading, wrong error) error {
+	if reading == nil || errors.Is(reading, bufio.ErrTooLong) {
+		return &BackupError{errors.Join(wrong, reading)}
+	}
+	return errors.Join(wrong, reading)
+}
+
 // errNoBackup says that a file is none.
 var errNoBackup = errors.New("it is no backup of caddy-passport")
 
@@ -200,10 +217,10 @@ func readBackup(ctx context.Context, from io.Reader, each func(k *kind, id strin
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, 1<<16), maxBackupLine)
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &info) != nil || info.Format != backupFormat {
-		return info, errors.Join(errNoBackup, lines.Err())
+		return info, unless(lines.Err(), errNoBackup)
 	}
 	if info.Version > backupVersion || info.Schema > SchemaVersion {
-		return info, fmt.Errorf("the backup has version %d of records of version %d, this program knows up to %d and %d: "+
+		return info, badBackup("the backup has version %d of records of version %d, this program knows up to %d and %d: "+
 			"run a newer one", info.Version, info.Schema, backupVersion, SchemaVersion)
 	}
 	sum := sha256.New()
@@ -215,24 +232,24 @@ func readBackup(ctx context.Context, from io.Reader, each func(k *kind, id strin
 			return info, err
 		}
 		if !lines.Scan() {
-			return info, errors.Join(fmt.Errorf("the backup is cut short after line %d", number), lines.Err())
+			return info, unless(lines.Err(), fmt.Errorf("the backup is cut short after line %d", number))
 		}
 		var line backupLine
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			return info, fmt.Errorf("line %d of the backup is damaged: %w", number+1, err)
+			return info, badBackup("line %d of the backup is damaged: %w", number+1, err)
 		}
 		if line.Kind == kindEnd {
 			if line.Records != info.Records || line.SHA256 != hex.EncodeToString(sum.Sum(nil)) {
-				return info, errors.New("the backup is damaged: it does not have what it had when it was written")
+				return info, badBackup("the backup is damaged: it does not have what it had when it was written")
 			}
 			return info, atEnd(lines)
 		}
 		k := kindOf(line.Kind)
 		if k == nil {
-			return info, fmt.Errorf("line %d of the backup: there are no records of the kind %q", number+1, line.Kind)
+			return info, badBackup("line %d of the backup: there are no records of the kind %q", number+1, line.Kind)
 		}
 		if !order.next(k, line.ID) {
-			return info, fmt.Errorf("line %d of the backup: the %s %q comes twice, or is not where it was written",
+			return info, badBackup("line %d of the backup: the %s %q comes twice, or is not where it was written",
 				number+1, line.Kind, line.ID)
 		}
 		info.Records++
@@ -268,7 +285,7 @@ func (o *recordOrder) next(k *kind, id string) bool {
 
 func atEnd(lines *bufio.Scanner) error {
 	if lines.Scan() {
-		return errors.New("the backup is damaged: there is something behind its end")
+		return badBackup("the backup is damaged: there is something behind its end")
 	}
 	return lines.Err()
 }

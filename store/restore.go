@@ -42,7 +42,7 @@ func (e *OtherIssuerError) Error() string {
 // Restore puts the records of a backup in the place of those that are there. The backup is read twice, from a new
 // reader each time: it is checked to its end before anything is written. Until Restore returns, updates are answered
 // with [ErrUnavailable], and reads see what was there; then all see what was restored, other nodes within a second. A
-// backup of another issuer is answered with an [OtherIssuerError].
+// backup of another issuer is answered with an [OtherIssuerError], and one that is of no use with a [BackupError].
 //
 // Clients, people and consents become what they were; keys that are not in the backup verify as long as their tokens
 // may live. What has been given out or ended since the backup stays known: no token is good again that was revoked, no
@@ -82,13 +82,13 @@ func (o *RestoreOptions) adopted(k *kind, value []byte, now time.Time) ([]byte, 
 	}
 	var key Key
 	if err := json.Unmarshal(value, &key); err != nil {
-		return nil, fmt.Errorf("the key is damaged: %w", err)
+		return nil, badBackup("the key is damaged: %w", err)
 	}
 	if !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(now) {
 		return value, nil // it is left out
 	}
 	if err := o.Key(&key); err != nil {
-		return nil, fmt.Errorf("the key %q: %w", key.ID, err)
+		return nil, badBackup("the key %q: %w", key.ID, err)
 	}
 	return json.Marshal(&key)
 }
@@ -192,7 +192,7 @@ func (s *restoring) restore(ctx context.Context, info BackupInfo, backup func() 
 		return s.add(ctx, k, id, value)
 	})
 	if err == nil && read != info {
-		err = errors.New("the backup was replaced while it was read")
+		err = badBackup("the backup was replaced while it was read")
 	}
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (s *restoring) flush(ctx context.Context) error {
 	err := s.update(ctx, func(r *Records) error {
 		for _, b := range s.batch {
 			if err := b.kind.put(r, b.id, b.value); err != nil {
-				return fmt.Errorf("the %s %q: %w", b.kind.name, b.id, err)
+				return badBackup("the %s %q: %w", b.kind.name, b.id, err)
 			}
 		}
 		return nil
