@@ -115,6 +115,52 @@ func TestRefusesUpstreamCredentialWithoutIdentity(t *testing.T) {
 	}
 }
 
+// TestReportOnlyGivesNoUpstreamCredential: a request that would have been refused gets none. Its own Authorization is
+// left to it, for the API is open to who knows that; a field that only the gateway may set is not.
+func TestReportOnlyGivesNoUpstreamCredential(t *testing.T) {
+	t.Setenv("LEGACY_PASSWORD", legacyPassword)
+	mine := basicOf("old", "caller")
+	for kind, field := range map[string]string{
+		"upstream_auth basic legacy {env.LEGACY_PASSWORD}":            "Authorization",
+		"upstream_auth header X-Api-Key {env.LEGACY_PASSWORD}":        "X-Api-Key",
+		"upstream_auth jwt {\naudience internal\n}":                   "Authorization",
+		"upstream_auth jwt {\naudience internal\nheader X-Api-Key\n}": "X-Api-Key",
+	} {
+		t.Run(strings.Fields(kind)[1]+" in "+field, func(t *testing.T) {
+			h := newHouse(t, "passport_auth scopes read {\nreport_only\n"+kind+"\n}\nreverse_proxy {$UPSTREAM}")
+			for _, request := range []struct {
+				name          string
+				authorization string
+				left          string // of it
+			}{
+				{"anonymous", "", ""},
+				{"his own Basic", mine, mine},
+				{"another's token", "Bearer x", "Bearer x"},
+				{"a token that lacks a scope", bearer(h.token("write")), ""},
+			} {
+				fields := []string{"X-Api-Key", "mine", "x_api_KEY", "mine"}
+				if request.authorization != "" {
+					fields = append(fields, "Authorization", request.authorization)
+				}
+				answer := h.get("/", fields...)
+				got := h.upstream.last()
+				if answer.status != http.StatusOK || got == nil || got.header.Get("Authorization") != request.left {
+					t.Fatalf("%s: %v, the upstream got %v", request.name, answer, got)
+				}
+				for name := range got.header {
+					if field == "X-Api-Key" && fold(name) == "x-api-key" {
+						t.Errorf("%s: the upstream got %s", request.name, name)
+					}
+				}
+			}
+			h.get("/", "Authorization", bearer(h.token("read")))
+			if got := h.upstream.last().header.Get(field); got == "" || got == mine {
+				t.Errorf("a good token: the upstream got %q", got)
+			}
+		})
+	}
+}
+
 // forge changes the signature of a token.
 func forge(token string) string {
 	at := strings.LastIndexByte(token, '.') + 3

@@ -1,10 +1,16 @@
 package tests
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/oauth2-passport/caddy-passport/tests/internal/gateway"
+	"github.com/oauth2-passport/caddy-passport/tests/internal/walk"
 )
 
 // tiers is a gateway whose scopes include each other: root has admin, which has read and write; secret is restricted.
@@ -124,46 +130,127 @@ func TestScopeWiderThanGrantedByHierarchyIsRefused(t *testing.T) {
 	}
 }
 
-// TestClosingAnOpenAPI is the recipe of docs/closing-an-open-api.md: callers of today go on while the gateway reports,
-// and are refused once it is closed; the counter says which they were.
+// TestClosingAnOpenAPI runs the Caddyfile of docs/closing-an-open-api.md: callers of today go on while the gateway
+// reports, each with what the passport_auth give it whose demands it meets, and are refused once it is closed; the
+// counter says which they were, the command why.
 func TestClosingAnOpenAPI(t *testing.T) {
-	open := strings.ReplaceAll(site, "passport_auth /orders* scopes read\n", "passport_auth /orders* scopes read {\n\t\treport_only\n\t}\n")
+	const page = "docs/closing-an-open-api.md"
+	open := walk.Caddyfile(t, page, 1, "api.example.com", here, "legacy:8080", "{$UPSTREAM}")
 	g, upstream := start(t, open)
-	token := g.Token("demo", demoSecret, "read")
-	g.Secret(token)
-	count := func(labels string) bool {
+	id, secret := createClient(t, g, "--scopes", "read write admin")
+	read, write := g.Token(id, secret, "read"), g.Token(id, secret, "write")
+	both, admin := g.Token(id, secret, "read write"), g.Token(id, secret, "admin")
+	counts := func(reportOnly string) map[string]int {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.Admin+"/metrics", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Contains(g.Do(req).Body, "caddy_passport_refused_total{"+labels)
+		counted, metrics := make(map[string]int), g.Do(req).Body
+		for _, reason := range []string{"no_token", "invalid_token", "insufficient_scope", "require"} {
+			name := fmt.Sprintf("caddy_passport_refused_total{reason=%q,report_only=%q} ", reason, reportOnly)
+			if _, rest, ok := strings.Cut(metrics, name); ok {
+				n := 0
+				_, _ = fmt.Sscan(rest, &n)
+				counted[reason] = n
+			}
+		}
+		return counted
 	}
-	req := g.Request(http.MethodGet, "/orders", "")
-	req.Header.Set("Authorization", "Basic b2xkOmNhbGxlcg==")
-	req.Header.Set("X-Passport-Subject", "admin")
-	if resp := g.Do(req); resp.Status != http.StatusOK {
-		t.Errorf("a caller of today: %d %s", resp.Status, resp.Body)
+	const basic = "Basic b2xkOmNhbGxlcg=="
+	tests := []struct {
+		method, path, authorization string
+		scope                       string // that the API is told of; empty: it is told of nobody
+		kept                        bool   // it gets the field Authorization
+		reported                    map[string]int
+		closed                      int // the answer once the API is closed
+	}{
+		{"GET", "/orders/17", basic, "", true, map[string]int{"no_token": 1}, 401},
+		{"POST", "/orders", basic, "", true, map[string]int{"no_token": 2}, 401},
+		{"GET", "/orders/17", "Bearer their-own", "", true, map[string]int{"invalid_token": 1}, 401},
+		{"GET", "/orders/17", "Bearer " + read, "read", false, nil, 200},
+		{"DELETE", "/orders/17", "Bearer " + read, "read", false, map[string]int{"insufficient_scope": 1}, 403},
+		{"GET", "/orders/17", "Bearer " + write, "", false, map[string]int{"insufficient_scope": 1}, 403},
+		{"POST", "/orders", "Bearer " + write, "write", false, map[string]int{"insufficient_scope": 1}, 403},
+		{"POST", "/orders", "Bearer " + both, "read write", false, nil, 200},
+		{"POST", "/orders/archive/1", "Bearer " + both, "read write", false, map[string]int{"require": 1}, 403},
+		{"POST", "/orders/archive/1", "Bearer " + admin, "admin", false, nil, 200},
+		{"GET", "/health", basic, "", true, nil, 200},
 	}
-	got := upstream.Last()
-	if got.Header.Get("Authorization") != "Basic b2xkOmNhbGxlcg==" || got.Header.Get("X-Passport-Subject") != "" {
-		t.Errorf("the upstream got %v", got.Header)
+	send := func(method, path, authorization string) gateway.Response {
+		req := g.Request(method, path, "")
+		req.Header.Set("Authorization", authorization)
+		req.Header.Set("X-Passport-Subject", "admin")
+		return g.Do(req)
 	}
-	if !count(`reason="no_token",report_only="true"} 1`) {
-		t.Error("the counter does not tell of it")
+	for _, test := range tests {
+		name := test.method + " " + test.path + " " + test.authorization[:12] + " " + test.scope
+		want := counts("true")
+		for reason, n := range test.reported {
+			want[reason] += n
+		}
+		if resp := send(test.method, test.path, test.authorization); resp.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", name, resp.Status, resp.Body)
+		}
+		got := upstream.Last().Header
+		subject, authorization := "", ""
+		if test.scope != "" {
+			subject = id
+		}
+		if test.kept {
+			authorization = test.authorization
+		}
+		if got.Get("X-Passport-Subject") != subject || got.Get("X-Passport-Scope") != test.scope ||
+			got.Get("Authorization") != authorization {
+			t.Errorf("%s: the API got %v", name, got)
+		}
+		if reported := counts("true"); !maps.Equal(reported, want) {
+			t.Errorf("%s: %v are reported, want %v", name, reported, want)
+		}
 	}
-	if resp := g.Get("/orders", token); resp.Status != http.StatusOK || upstream.Last().Header.Get("X-Passport-Subject") != "demo" {
-		t.Errorf("a caller with a token: %d", resp.Status)
-	}
-	if err := g.Reload(site); err != nil {
+	explains(t, g, page, id, read)
+
+	if err := g.Reload(strings.ReplaceAll(open, "\t\treport_only\n", "")); err != nil {
 		t.Fatal(err)
 	}
-	if resp := g.Get("/orders", ""); resp.Status != http.StatusUnauthorized {
-		t.Errorf("once it is closed: %d", resp.Status)
+	for _, test := range tests {
+		if resp := send(test.method, test.path, test.authorization); resp.Status != test.closed {
+			t.Errorf("closed, %s %s %s: %d, want %d", test.method, test.path, test.scope, resp.Status, test.closed)
+		}
 	}
-	if resp := g.Get("/orders", token); resp.Status != http.StatusOK {
-		t.Errorf("once it is closed, with a token: %d", resp.Status)
+	refused, reported := counts("false"), counts("true")
+	if refused["no_token"] != 2 || reported["no_token"] != 3 { // those of before the reload are still there
+		t.Errorf("once it is closed, %v are refused, %v reported", refused, reported)
 	}
-	if !count(`reason="no_token",report_only="false"} 1`) || !count(`reason="no_token",report_only="true"} 1`) {
-		t.Error("the counter did not outlive the reload")
+}
+
+// explains runs the command that a page shows, for a client and its token, and compares what it prints with the page.
+func explains(t *testing.T, g *gateway.Gateway, page, client, token string) {
+	t.Helper()
+	shown := ""
+	for _, b := range walk.Blocks(t, page) {
+		if command, output, _ := strings.Cut(b.Text, "\n"); strings.HasPrefix(command, "$ caddy passport explain DELETE ") {
+			shown = output
+		}
+	}
+	if shown == "" {
+		t.Fatalf("%s shows no command", page)
+	}
+	cmd := g.Command("passport", "explain", http.MethodDelete, g.URL+"/orders/17", "--token", "-")
+	cmd.Stdin = strings.NewReader(token)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := strings.NewReplacer(client, "orders-sync", "127.0.0.1:"+g.Port, ":443").Replace(string(out))
+	lines, want := strings.Split(strings.TrimSpace(printed), "\n"), strings.Split(strings.TrimSpace(shown), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("it prints\n%s\nthe page shows\n%s", printed, shown)
+	}
+	for i, line := range want {
+		pattern := regexp.QuoteMeta(strings.Join(strings.Fields(line), " "))
+		pattern = "^" + strings.ReplaceAll(pattern, "…", ".*") + "$"
+		if got := strings.Join(strings.Fields(lines[i]), " "); !regexp.MustCompile(pattern).MatchString(got) {
+			t.Errorf("it prints\n%s\nthe page shows\n%s", lines[i], line)
+		}
 	}
 }
