@@ -11,10 +11,10 @@ import (
 func purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge",
-		Short: "Forgets the records of tokens that are revoked or expired; they stay refused",
-		Long: `Forgets the records of tokens that are revoked or expired, both unless one is named.
-A revoked token stays refused: only what "token list" shows of it is forgotten. Expired
-records vanish by themselves, too.`,
+		Short: "Forgets the records of tokens that are revoked; they stay refused",
+		Long: `Forgets the records of tokens that are revoked. A revoked token stays refused: only what
+"token list" shows of it is forgotten. Those of expired tokens vanish by themselves, so that
+with --expired alone there is nothing to forget.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a, err := adminOf(cmd)
@@ -36,8 +36,8 @@ records vanish by themselves, too.`,
 			return a.print(answer, func(w io.Writer) { fmt.Fprintf(w, "Forgot %d tokens.\n", answer.Purged) })
 		},
 	}
-	cmd.Flags().Bool("revoked", false, "Only those that are revoked")
-	cmd.Flags().Bool("expired", false, "Only those that are expired")
-	cmd.Flags().Int("hours", 0, "Only those that have been so for this many hours")
+	cmd.Flags().Bool("revoked", false, "Those that are revoked, as without any flag")
+	cmd.Flags().Bool("expired", false, "Those that are expired: they are gone already")
+	cmd.Flags().Int("hours", 0, "Only those that have been revoked for this many hours")
 	return cmd
 }

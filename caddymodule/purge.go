@@ -107,5 +107,5 @@ func (i *instance) purgeIfDue(ctx context.Context, r *running) (int, error) {
 	if !due {
 		return 0, nil
 	}
-	return r.issuer.Purge(ctx, issuer.PurgeFilter{Revoked: true, Expired: true, Age: i.config.Purge.after()})
+	return r.issuer.Purge(ctx, issuer.PurgeFilter{Revoked: true, Age: i.config.Purge.after()})
 }

@@ -138,7 +138,6 @@ func (i *Issuer) recordOf(ctx context.Context, token string, opaque bool, claims
 // PurgeFilter says what to purge.
 type PurgeFilter struct {
 	Revoked bool          // records of tokens that have been revoked
-	Expired bool          // records of tokens that have expired
 	Age     time.Duration // only what has been so for that long
 }
 
