@@ -375,10 +375,7 @@ func TestOutageFromTheStartFailsClosed(t *testing.T) {
 	}
 	reverse_proxy {$UPSTREAM}`)
 	for _, token := range []string{i.token(nil), "opaque"} {
-		resp := h.get("/", "Authorization", bearer(token))
-		if resp.status != http.StatusServiceUnavailable || resp.header.Get("Retry-After") == "" {
-			t.Errorf("%d %s", resp.status, resp.body)
-		}
+		checkFailsClosed(t, h, token)
 	}
 	if resp := h.get("/", "Authorization", bearer(h.token("read"))); resp.status != http.StatusOK {
 		t.Errorf("our own token: %d %s", resp.status, resp.body)
