@@ -19,7 +19,9 @@ import (
 )
 
 // administer starts Caddy, and gives what a request to its admin API is answered.
-func administer(t *testing.T) (l *life, call func(ctx context.Context, request, body string) *httptest.ResponseRecorder) {
+func administer(t *testing.T) (
+	l *life, call func(ctx context.Context, request, body string) *httptest.ResponseRecorder,
+) {
 	t.Helper()
 	l = newLife(t)
 	l.mustLoad(l.caddyfile("storage badger {$DIR}/db", ""))
@@ -48,6 +50,7 @@ func TestAdminTellsWhoseFaultItIs(t *testing.T) {
 	if w := call(ctx, "POST default/users", `{"username":"ann"}`); w.Code != http.StatusCreated {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
+	megabyte := strings.Repeat("x", maxAdminBody)
 	file := func(path string) string { return fmt.Sprintf(`{"file":%q}`, path) }
 	for name, c := range map[string]struct {
 		request, body string
@@ -55,7 +58,7 @@ func TestAdminTellsWhoseFaultItIs(t *testing.T) {
 	}{
 		"no JSON":                    {"POST default/clients", "x", 400},
 		"unknown member":             {"POST default/purge", `{"x":1}`, 400},
-		"a megabyte":                 {"POST default/clients", `{"client_name":"` + strings.Repeat("x", maxAdminBody) + `"}`, 400},
+		"a megabyte":                 {"POST default/clients", `{"client_name":"` + megabyte + `"}`, 400},
 		"limit":                      {"GET default/tokens?limit=0", "", 400},
 		"client without a name":      {"POST default/clients", `{}`, 400},
 		"client's redirect":          {"POST default/clients", `{"client_name":"c","redirect_uris":["x"]}`, 400},
