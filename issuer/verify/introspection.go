@@ -20,6 +20,9 @@ const (
 	maxAnswer = 64 << 10 // bytes
 	maxAsking = 64       // connections to one endpoint
 	maxFlying = 512      // tokens that are asked about at a time: those that come then are answered with 503
+	// maxProven is how many more there may be of those that were good the last time: who sends tokens that he has made
+	// up shuts nobody out who has been let in before.
+	maxProven = 512
 	// keepInactive is how long it is remembered that a token is not good: long enough to stop one who tries again and
 	// again, short enough for who was a moment too early.
 	keepInactive = 5 * time.Second
@@ -129,10 +132,13 @@ func (i *introspection) board(
 	}
 	f := &flight{done: make(chan struct{})}
 	// The answer may have come since the cache was looked at.
-	if e := i.x.cache.get(key); e != nil && i.again(e, i.x.now()) == nil && i.x.now().Before(e.ExpiresAt) {
-		f.entry = e
-		close(f.done)
-		return f, nil
+	if e := i.x.cache.get(key); e != nil && i.x.now().Before(e.ExpiresAt) {
+		if i.again(e, i.x.now()) == nil {
+			f.entry = e
+			close(f.done)
+			return f, nil
+		}
+		most += maxProven
 	}
 	if len(i.flying) >= most {
 		return nil, fmt.Errorf("%w: %s has too many questions to answer", ErrUnavailable, i.config.URL)

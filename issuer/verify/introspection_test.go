@@ -222,6 +222,33 @@ func TestTooManyQuestionsAreNotAsked(t *testing.T) {
 	wantErr(t, err, ErrUnavailable)
 }
 
+// TestFloodOfTokensShutsNobodyOutWhoWasLetIn: who sends tokens that are made up has the endpoint busy, but those that
+// were good the last time are asked about all the same.
+func TestFloodOfTokensShutsNobodyOutWhoWasLetIn(t *testing.T) {
+	e := newEndpoint(t, Introspection{})
+	if _, err := e.verify("good"); err != nil {
+		t.Fatal(err)
+	}
+	e.pass(DefaultKeep)
+	hold := make(chan struct{})
+	e.set(func() { e.hold = hold })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits
+	others := &Others{Introspection: e.x}
+	for n := range maxFlying {
+		_, err := others.Verify(gone, fmt.Sprintf("bad%d", n), nil, "")
+		wantErr(t, err, context.Canceled)
+	}
+	_, err := others.Verify(gone, "another", nil, "")
+	wantErr(t, err, ErrUnavailable)
+	_, err = others.Verify(gone, "good", nil, "")
+	wantErr(t, err, context.Canceled) // it waits for the answer
+	close(hold)
+	if _, err := e.verify("good"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOutageOfIntrospectionIsNoRefusal(t *testing.T) {
 	for name, fault := range map[string]func(e *endpoint){
 		"502":           func(e *endpoint) { e.status = http.StatusBadGateway },
