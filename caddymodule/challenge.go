@@ -8,9 +8,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// challenge is what the answer to a refused request says of its route: the scopes of all passport_auth on the way of the
-// request, those before this one and those after it, and the first protected resource among theirs. A client that asks
-// for a token by what it has been told (RFC 6750 §3.1, RFC 9728 §5.1) is not told of another demand next.
+// challenge is what the answer to a refused request says of its route: the scopes of all passport_auth on the way of
+// the request, those before this one and those after it, and the first protected resource among theirs. A client that
+// asks for a token by what it has been told (RFC 6750 §3.1, RFC 9728 §5.1) is not told of another demand next.
 //
 // Which these are is found out only for answers that tell it, and only where not every one of the site says the same:
 // it takes about as long as the matchers of the site take for a request that passes. Strangers pay no more than that.

@@ -307,8 +307,8 @@ func (a *Auth) explain(r *http.Request, path string) explainedDoor {
 	return door
 }
 
-// explain lists the demands, and tells of each whether the identity meets it; nil meets none and fails none, but for the
-// audience, where the token was refused for that.
+// explain lists the demands, and tells of each whether the identity meets it; nil meets none and fails none, but for
+// the audience, where the token was refused for that.
 func (g *gate) explain(r *http.Request, open *running, id *verify.Identity, refused *refusal) []explainedDemand {
 	demands := []explainedDemand{}
 	add := func(text string, alone *gate) {

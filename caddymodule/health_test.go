@@ -9,8 +9,8 @@ import (
 	"github.com/oauth2-passport/caddy-passport/store"
 )
 
-// TestHealthTellsOfKeysThatCannotBeLoaded: those in memory are used on, and nobody would notice otherwise. Where none are
-// in memory, nothing passes.
+// TestHealthTellsOfKeysThatCannotBeLoaded: those in memory are used on, and nobody would notice otherwise. Where none
+// are in memory, nothing passes.
 func TestHealthTellsOfKeysThatCannotBeLoaded(t *testing.T) {
 	h := newHouse(t, "passport_auth scopes read\nreverse_proxy {$UPSTREAM}")
 	token := h.token("read")

@@ -124,8 +124,8 @@ func TestResourceChallenges(t *testing.T) {
 	}
 }
 
-// TestChallengeNamesWhatAllDoorsNeed: a client that asks for what a refusal names is refused no second time, whichever of
-// several passport_auth on the way of its request refuses it. It does not go from one scope to the other for ever.
+// TestChallengeNamesWhatAllDoorsNeed: a client that asks for what a refusal names is refused no second time, whichever
+// of several passport_auth on the way of its request refuses it. It does not go from one scope to the other for ever.
 func TestChallengeNamesWhatAllDoorsNeed(t *testing.T) {
 	const mcp = "resource http://{$ADDR}/mcp\n"
 	const tools = "passport_auth /mcp* {\n" + mcp + "scopes read\n}\n@post method POST\npassport_auth @post {\n" + mcp +
@@ -146,8 +146,8 @@ func TestChallengeNamesWhatAllDoorsNeed(t *testing.T) {
 		"no resource": {"@post method POST\npassport_auth scopes read\npassport_auth @post scopes write",
 			"POST", "/", "write read", false},
 		"one demands no scope": {"route {\npassport_auth\npassport_auth /a* scopes write\n}", "GET", "/a", "write", false},
-		"one only reports": {"route {\npassport_auth {\n" + mcp + "scopes admin\nreport_only\n}\npassport_auth scopes read\n" +
-			"passport_auth /a scopes write\n}", "GET", "/a", "read write", false},
+		"one only reports": {"route {\npassport_auth {\n" + mcp + "scopes admin\nreport_only\n}\n" +
+			"passport_auth scopes read\npassport_auth /a scopes write\n}", "GET", "/a", "read write", false},
 		"rewritten on the way": {"handle_path /api/* {\nroute {\npassport_auth /a* scopes read\nuri replace a b\n" +
 			"request_header X-Kind b\n@b {\npath /b\nheader X-Kind b\n}\npassport_auth @b scopes write\n}\n}",
 			"GET", "/api/a", "read write", false},
