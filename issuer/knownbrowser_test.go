@@ -106,6 +106,31 @@ func TestLineOfStrangersInFrontOfALogin(t *testing.T) {
 	}
 }
 
+// TestAFloodOfHashesKeepsNobodyOutWhoIsKnown: strangers from everywhere fill the line of the hashes, and yet who is known
+// signs in, changes the password, and the operator makes accounts.
+func TestAFloodOfHashesKeepsNobodyOutWhoIsKnown(t *testing.T) {
+	patiently(t)
+	h := signInHouse(t)
+	b := h.browser()
+	b.signIn("ada")
+	hashing.mu.Lock()
+	hashing.paid[strangers] = time.Now().Add(time.Hour)
+	hashing.mu.Unlock()
+	if got := h.browser().tries("bob", testPassword); got != http.StatusTooManyRequests {
+		t.Errorf("a stranger: %d", got)
+	}
+	if got := b.tries("ada", testPassword); got != http.StatusSeeOther {
+		t.Errorf("ada: %d", got)
+	}
+	info, _, err := h.issuer.CreateUser(t.Context(), NewUser{Name: "carl", Password: rightPassword})
+	if err != nil {
+		t.Fatalf("the operator: %v", err)
+	}
+	if _, err := h.issuer.changePassword(t.Context(), h.user(info.ID), rightPassword, wrongPassword); err != nil {
+		t.Errorf("carl: %v", err)
+	}
+}
+
 // TestGuessingInAKnownBrowser: it waits as well, and is known for the people alone who have signed in with it.
 func TestGuessingInAKnownBrowser(t *testing.T) {
 	patiently(t)
