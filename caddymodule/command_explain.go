@@ -83,7 +83,7 @@ func (e *explanation) write(w io.Writer) {
 			set  bool
 			name string
 		}{
-			{door.Session, "session"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"},
+			{door.Session, "session, which is not looked at here: no cookie is"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"},
 			{door.Preflight, "preflight"},
 		} {
 			if option.set {
@@ -118,8 +118,10 @@ func (e *explanation) write(w io.Writer) {
 		fmt.Fprintf(w, "verdict\tanswered by the issuer itself\n")
 	case e.By != "":
 		fmt.Fprintf(w, "verdict\tpasses, to %s\n", e.By)
-	default:
+	case len(e.Unasked) > 0:
 		fmt.Fprintf(w, "verdict\tpasses\n")
+	default:
+		fmt.Fprintf(w, "verdict\tnothing answers: %s has no route that does so for this host and path\n", e.Server)
 	}
 }
 
