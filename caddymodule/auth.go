@@ -206,7 +206,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case refused != nil && a.ReportOnly:
 		return a.passReported(w, r, next, v, id, refused)
 	case refused != nil:
-		a.log(v, id, refused)
+		a.log(r, v, id, refused)
 		return a.refuse(w, r, refused)
 	case id != nil:
 		return a.pass(w, r, next, v, open, id)
@@ -222,7 +222,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if to := a.signIn(r, v); to != "" {
 		return sendToSignIn(w, to)
 	}
-	a.log(v, nil, refusedAnonymous)
+	a.log(r, v, nil, refusedAnonymous)
 	return a.refuse(w, r, refusedAnonymous)
 }
 
@@ -256,7 +256,7 @@ func (a *Auth) pass(
 			a.report(r, v, id, refused)
 			return next.ServeHTTP(w, r)
 		}
-		a.log(v, id, refused)
+		a.log(r, v, id, refused)
 		return a.refuse(w, r, refused)
 	}
 	switch {
@@ -292,14 +292,14 @@ func (a *Auth) setUpstream(r *http.Request) {
 	}
 }
 
-// log tells why a request was refused.
-func (a *Auth) log(v *visit, id *verify.Identity, refused *refusal) {
+// log tells which request was refused, and why.
+func (a *Auth) log(r *http.Request, v *visit, id *verify.Identity, refused *refusal) {
 	refused.count(false)
 	entry := a.logger.Check(refused.level(), "request refused")
 	if entry == nil {
 		return
 	}
-	entry.Write(refused.fields(v, id)...)
+	entry.Write(append(refused.fields(v, id), a.about(r, refused)...)...)
 }
 
 // fields are what log lines tell of a refusal.

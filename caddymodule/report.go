@@ -49,9 +49,13 @@ func (a *Auth) report(r *http.Request, v *visit, id *verify.Identity, refused *r
 	if entry == nil {
 		return
 	}
-	fields := []zap.Field{
+	entry.Write(append(a.about(r, refused), refused.fields(v, id)...)...)
+}
+
+// about is what log lines tell of a request.
+func (a *Auth) about(r *http.Request, refused *refusal) []zap.Field {
+	return []zap.Field{
 		zap.String("method", r.Method), zap.String("host", r.Host), zap.String("path", r.URL.Path),
 		zap.String("realm", a.Realm), zap.String("cause", refused.label()),
 	}
-	entry.Write(append(fields, refused.fields(v, id)...)...)
 }
