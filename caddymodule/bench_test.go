@@ -45,6 +45,10 @@ func BenchmarkServer(b *testing.B) {
 			"/orders/17"},
 		{"two", "passport_server\npassport_auth\npassport_auth /orders* scopes read", "/orders/17"},
 		{"odd path", "passport_server\npassport_auth /orders* scopes read", "/orders/a%2Fb"},
+		{"odd path, in the most ways", "passport_server\npassport_auth /orders* scopes read",
+			strings.Repeat("/x.pl", maxReadings-1) + "/a"},
+		{"odd path, in too many ways", "passport_server\npassport_auth /orders* scopes read",
+			strings.Repeat("/.pl", 500) + "/%61"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			h := newHouse(b, "")

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,6 +29,10 @@ type doors struct {
 	methods     bool    // some matcher looks at the method
 	cased       bool    // some matcher may tell upper case from lower
 
+	// last is, of each list of routes, the place of the last route in which there may be a door, or -1. The list is known
+	// by its first route.
+	last map[*caddyhttp.Route]int
+
 	// What those that refuse say to whom they refuse, see [Auth.challenge].
 	first     *Auth
 	various   bool // they do not all say the same
@@ -39,7 +42,7 @@ type doors struct {
 // findDoors finds the doors in routes, and in the named routes that they invoke. Error routes within have guards of
 // their own.
 func findDoors(routes caddyhttp.RouteList, named map[string]*caddyhttp.Route) *doors {
-	d := &doors{routes: routes}
+	d := &doors{routes: routes, last: make(map[*caddyhttp.Route]int)}
 	matched := false // whether something before this place in the site, or around it, has a matcher
 	invoked := make(map[string]bool)
 	var walk func(caddyhttp.RouteList)
@@ -67,7 +70,32 @@ func findDoors(routes caddyhttp.RouteList, named map[string]*caddyhttp.Route) *d
 		}
 	}
 	walk(inConfig(routes))
+	d.findLast(inConfig(routes))
+	for _, route := range named {
+		d.findLast(caddyhttp.RouteList{*route})
+	}
 	return d
+}
+
+// findLast finds the last route of each list within one, and tells whether there is a door anywhere.
+func (d *doors) findLast(list caddyhttp.RouteList) bool {
+	last := -1
+	for i, route := range list {
+		for _, h := range route.Handlers {
+			_, door := h.(*Auth)
+			_, invoke := h.(*caddyhttp.Invoke) // who knows
+			for _, b := range branches(h) {
+				door = d.findLast(b.routes) || door
+			}
+			if door || invoke {
+				last = i
+			}
+		}
+	}
+	if len(list) > 0 {
+		d.last[&list[0]] = last
+	}
+	return last >= 0
 }
 
 func (d *doors) add(door *Auth, matched bool) {
@@ -107,10 +135,6 @@ func (d *doors) note(sets caddyhttp.MatcherSets) {
 	}
 }
 
-// maxOddPath is how long a path may be that is to be read in several ways, in bytes as it was sent. Nobody needs a
-// longer one, and each reading costs time.
-const maxOddPath = 2 << 10
-
 // reading is a request as an upstream may take it.
 type reading struct {
 	method, host string
@@ -123,9 +147,13 @@ func (d *doors) mistakable(r *http.Request) (refused bool, door *Auth, reported 
 	if !d.conditional || !d.odd(r) {
 		return false, nil, nil
 	}
-	if len(r.URL.EscapedPath()) > maxOddPath || strings.ContainsFunc(r.URL.Path, isControl) {
+	paths, allPaths := readings(r.URL, d.cased)
+	methods, allMethods := otherMethods(r)
+	if !allPaths || !allMethods || strings.ContainsFunc(r.URL.Path, isControl) {
 		return d.enforced, nil, d.reporting
 	}
+	r = r.WithContext(r.Context())
+	r.Header = r.Header.Clone() // what somebody's matchers do to it in a trial stays there
 	plain := reading{method: r.Method, host: r.Host, url: *r.URL}
 	passed := d.pass(r, plain)
 	other := func(as reading) bool {
@@ -141,7 +169,7 @@ func (d *doors) mistakable(r *http.Request) (refused bool, door *Auth, reported 
 		}
 		return false
 	}
-	for _, method := range otherMethods(r) {
+	for _, method := range methods {
 		as := plain
 		as.method = method
 		if other(as) {
@@ -154,7 +182,7 @@ func (d *doors) mistakable(r *http.Request) (refused bool, door *Auth, reported 
 			return true, door, nil
 		}
 	}
-	for _, path := range readings(r.URL, d.cased) {
+	for _, path := range paths {
 		as := plain
 		as.url.Path, as.url.RawPath = path, ""
 		if other(as) {
@@ -167,8 +195,8 @@ func (d *doors) mistakable(r *http.Request) (refused bool, door *Auth, reported 
 // pass finds the doors that a request passes, or may pass, when it is read in one way.
 func (d *doors) pass(r *http.Request, as reading) []passing {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	trial := r.Clone(r.Context())
-	trial.Body = http.NoBody // matchers may read it
+	trial := r.WithContext(r.Context()) // its header too is r's, until a handler changes it
+	trial.Body = http.NoBody            // matchers may read it
 	trial.Method, trial.Host, trial.URL = as.method, as.host, &as.url
 	repl := caddy.NewReplacer()
 	if v := visitOf(r); v != nil {
@@ -185,18 +213,25 @@ func (d *doors) pass(r *http.Request, as reading) []passing {
 	trial = caddyhttp.PrepareRequest(trial, repl, nil, server)
 	before, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	vars, _ := trial.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	own := maps.Clone(vars)
-	maps.Copy(vars, before) // among these is who calls, so that it is found out once
-	maps.Copy(vars, own)
-	t := trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool)}
+	for name, value := range before { // among these is who calls, so that it is found out once
+		if _, own := vars[name]; !own {
+			vars[name] = value
+		}
+	}
+	t := trialRun{server: server, request: trial, repl: repl, groups: make(map[string]bool), last: d.last, shared: true}
 	t.through(d.routes)
 	return t.passed
 }
 
 // odd tells, quickly, whether there is more than one way to read the request.
 func (d *doors) odd(r *http.Request) bool {
-	if oddPath(r.URL, d.cased) || d.methods && len(otherMethods(r)) > 0 {
+	if oddPath(r.URL, d.cased) {
 		return true
+	}
+	if d.methods {
+		if methods, _ := otherMethods(r); len(methods) > 0 {
+			return true
+		}
 	}
 	_, odd := plainHost(r.Host)
 	return odd

@@ -270,7 +270,7 @@ func TestReadings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := readings(u, false)
+		all, _ := readings(u, false)
 		if !oddPath(u, false) || !strings.Contains(fmt.Sprintf("%q", all), fmt.Sprintf("%q", want)) {
 			t.Errorf("%s: %q lacks %q", target, all, want)
 		}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,14 +19,22 @@ func isMethodOverride(name string) bool {
 		})
 }
 
-// otherMethods are what an upstream may take the method for.
-func otherMethods(r *http.Request) []string {
-	var methods []string
-	add := func(value string) {
+// maxMethods is how many methods an upstream may take a request's for. Nobody sends more than one in its place.
+const maxMethods = 8
+
+// otherMethods are what an upstream may take the method for. It is false when they are too many: then some are missing.
+func otherMethods(r *http.Request) (methods []string, ok bool) {
+	add := func(value string) bool {
 		value, _, _ = strings.Cut(value, ",")
-		if method := strings.ToUpper(strings.TrimSpace(value)); method != "" && !slices.Contains(methods, method) {
-			methods = append(methods, method)
+		method := strings.ToUpper(strings.TrimSpace(value))
+		if method == "" || slices.Contains(methods, method) {
+			return true
 		}
+		if len(methods) == maxMethods {
+			return false
+		}
+		methods = append(methods, method)
+		return true
 	}
 	if upper := strings.ToUpper(r.Method); upper != r.Method {
 		add(upper)
@@ -36,33 +45,42 @@ func otherMethods(r *http.Request) []string {
 	for name, values := range r.Header {
 		if isMethodOverride(name) {
 			for _, value := range values {
-				add(value)
+				if !add(value) {
+					return methods, false
+				}
 			}
 		}
 	}
-	for _, value := range methodsInQuery(r.URL.RawQuery) {
-		add(value)
+	for value := range queryMethods(r.URL.RawQuery) {
+		if !add(value) {
+			return methods, false
+		}
 	}
-	return methods
+	return methods, true
 }
 
 // methodsInQuery are the values of the parameter _method, in the spellings that PHP takes for it.
-func methodsInQuery(query string) (values []string) {
-	if !strings.Contains(strings.ToLower(query), "method") && !strings.Contains(query, "%") {
-		return nil
-	}
-	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
-		name, value, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
-		if err != nil || fold(strings.TrimLeft(name, " ")) != "-method" {
-			continue
+func methodsInQuery(query string) []string { return slices.Collect(queryMethods(query)) }
+
+func queryMethods(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !strings.Contains(strings.ToLower(query), "method") && !strings.Contains(query, "%") {
+			return
 		}
-		if decoded, err := url.QueryUnescape(value); err == nil {
-			value = decoded
+		for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+			name, value, _ := strings.Cut(pair, "=")
+			name, err := url.QueryUnescape(name)
+			if err != nil || fold(strings.TrimLeft(name, " ")) != "-method" {
+				continue
+			}
+			if decoded, err := url.QueryUnescape(value); err == nil {
+				value = decoded
+			}
+			if !yield(value) {
+				return
+			}
 		}
-		values = append(values, value)
 	}
-	return values
 }
 
 // plainHost is what upstreams may take a host for, without port and final dots, and whether that is not what Caddy's

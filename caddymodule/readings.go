@@ -30,41 +30,88 @@ func oddPath(u *url.URL, cased bool) bool {
 	return strings.HasSuffix(path, ".") || strings.HasSuffix(path, " ")
 }
 
+// How much of a path is read in other ways: each reading costs as much as the matchers of the site do, and callers may
+// send what has any number of them, without a token. None who means well comes near to it.
+const (
+	maxOddPath     = 2 << 10  // bytes as it was sent
+	maxReadings    = 32       // paths that come of it
+	maxReadingText = 32 << 10 // their bytes
+)
+
 // readings are the other paths that upstreams are known to make of one: decoded and, as Caddy's matchers do it, with
-// dot segments resolved and slashes merged.
-func readings(u *url.URL, cased bool) []string {
-	var all []string
-	add := func(path string) {
-		for _, p := range []string{path, withoutDots(path), keptDots(path)} {
-			p = caddyhttp.CleanPath(p, true)
-			if p != u.Path && !slices.Contains(all, p) {
-				all = append(all, p)
-			}
-			if lower := strings.ToLower(p); cased && lower != p && !slices.Contains(all, lower) {
-				all = append(all, lower)
-			}
-		}
+// dot segments resolved and slashes merged. It is false when there are too many, or the path is too long: then some are
+// missing.
+func readings(u *url.URL, cased bool) ([]string, bool) {
+	if len(u.EscapedPath()) > maxOddPath {
+		return nil, false
 	}
+	p := pathReadings{sent: u.Path, cased: cased}
 	for _, path := range []string{u.Path, unescapedAll(u.Path), u.EscapedPath()} {
-		add(path)
+		p.read(path)
 		slashed := lookalikes.Replace(path)
-		add(slashed)
+		p.read(slashed)
 		if rest, ok := strings.CutPrefix(slashed, "//"); ok { // an authority, to who takes it for a URL
 			if _, after, ok := strings.Cut(rest, "/"); ok {
-				add("/" + after)
+				p.read("/" + after)
 			}
 		}
-		for _, info := range pathInfos(withoutParameters(slashed)) {
-			add(info)
+		bare := withoutParameters(slashed)
+		infos := pathInfos(bare)
+		if len(infos) > maxReadings { // each is a reading
+			return nil, false
 		}
-		add(withoutParameters(path))
-		add(withoutParameters(slashed))
-		add(trimmedSegments(withoutParameters(slashed)))
+		for _, info := range infos {
+			p.read(info)
+		}
+		p.read(withoutParameters(path))
+		p.read(bare)
+		p.read(trimmedSegments(bare))
 		if end := strings.IndexAny(path, "\x00?#\r\n"); end >= 0 { // what ends a C string, a path, a line
-			add(path[:end])
+			p.read(path[:end])
 		}
 	}
-	return all
+	return p.all, !p.over
+}
+
+// pathReadings gathers the readings of a path, as long as they are not too many.
+type pathReadings struct {
+	sent  string
+	cased bool
+	done  []string // that have been read
+	all   []string // that came of it
+	text  int      // bytes of all
+	over  bool
+}
+
+// read adds what upstreams make of a path that is like the one that was sent.
+func (p *pathReadings) read(path string) {
+	if p.over || slices.Contains(p.done, path) {
+		return
+	}
+	p.done = append(p.done, path)
+	p.add(path)
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "/.") {
+		p.add(withoutDots(path))
+		p.add(keptDots(path))
+	}
+}
+
+func (p *pathReadings) add(path string) {
+	path = caddyhttp.CleanPath(path, true)
+	p.put(path)
+	if p.cased {
+		p.put(strings.ToLower(path))
+	}
+}
+
+func (p *pathReadings) put(path string) {
+	if p.over || path == p.sent || slices.Contains(p.all, path) {
+		return
+	}
+	p.text += len(path)
+	if p.over = len(p.all) == maxReadings || p.text > maxReadingText; !p.over {
+		p.all = append(p.all, path)
+	}
 }
 
 // scripts are the endings of programs to which servers give the rest of the path (RFC 3875 §4.1.5).
@@ -80,12 +127,14 @@ func isScript(path string) bool {
 	return slices.ContainsFunc(scripts, func(s string) bool { return strings.EqualFold(s, end) })
 }
 
-// pathInfos are what programs on a path are given as theirs.
+// pathInfos are what programs on a path are given as theirs. Beyond maxReadings, one more stands for all.
 func pathInfos(path string) []string {
 	var all []string
 	for i := range len(path) {
 		if path[i] == '/' && isScript(path[:i]) {
-			all = append(all, path[i:])
+			if all = append(all, path[i:]); len(all) > maxReadings {
+				break
+			}
 		}
 	}
 	return all

@@ -16,7 +16,6 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/oauth2-passport/caddy-passport/issuer/verify"
 )
@@ -216,13 +215,24 @@ func (g *gate) meets(r *http.Request, open *running, id *verify.Identity) *refus
 			return refused
 		}
 	}
+	var paths, methods []string
+	allPaths, allMethods := true, true
+	if slices.ContainsFunc(g.require, func(r *requirement) bool { return r.path }) {
+		paths, allPaths = otherPaths(r.URL)
+	}
+	if slices.ContainsFunc(g.require, func(r *requirement) bool { return r.method }) {
+		methods, allMethods = otherMethods(r)
+	}
 	for place, required := range g.require {
-		var paths, methods []string
-		if required.path {
-			paths = otherPaths(r.URL)
+		if required.path && !allPaths || required.method && !allMethods {
+			return unmet(place, errTooManyReadings)
 		}
-		if required.method {
-			methods = otherMethods(r)
+		methods, paths := methods, paths
+		if !required.method {
+			methods = nil
+		}
+		if !required.path {
+			paths = nil
 		}
 		if len(paths)+len(methods) == 0 {
 			continue
@@ -234,14 +244,15 @@ func (g *gate) meets(r *http.Request, open *running, id *verify.Identity) *refus
 	return nil
 }
 
-// maxReadings is how many readings of a request are looked at. Callers may send any number; none that means well does.
-const maxReadings = 100
+// maxEvaluations is how often a requirement is evaluated, for each method with each path that a request may be taken
+// to have.
+const maxEvaluations = 100
 
 var errTooManyReadings = errors.New("there are too many ways to read the path and the method")
 
 // metInEach evaluates the requirement for each method with each path, but for those that were sent.
 func (r *requirement) metInEach(s *evaluation, place int, sent *http.Request, methods, paths []string) *refusal {
-	if (1+len(methods))*(1+len(paths)) > maxReadings {
+	if (1+len(methods))*(1+len(paths)) > maxEvaluations {
 		return unmet(place, errTooManyReadings)
 	}
 	for i, method := range append([]string{sent.Method}, methods...) {
@@ -261,19 +272,12 @@ func (r *requirement) metInEach(s *evaluation, place int, sent *http.Request, me
 	return nil
 }
 
-// otherPaths are what an upstream may take the path of a request for. Caddy's matchers merge slashes in each reading;
-// expressions get them both ways.
-func otherPaths(u *url.URL) []string {
+// otherPaths are what an upstream may take the path of a request for. It is false when they are too many.
+func otherPaths(u *url.URL) ([]string, bool) {
 	if !oddPath(u, false) || u.RawPath == "" && onlyLetters(u.Path) {
-		return nil
+		return nil, true
 	}
-	paths := readings(u, false)
-	for _, path := range paths {
-		if clean := caddyhttp.CleanPath(path, true); clean != path {
-			paths = append(paths, clean)
-		}
-	}
-	return paths
+	return readings(u, false)
 }
 
 // onlyLetters tells whether all that is odd about a path is that it has letters beyond ASCII, in UTF-8 and encoded as

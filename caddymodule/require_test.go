@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -310,6 +311,53 @@ func TestRequireSeesAnotherPathByAnotherMethod(t *testing.T) {
 	} {
 		if resp := h.get(test.target, append(test.header, "Authorization", bearer(token))...); resp.status != test.want {
 			t.Errorf("%s %q: %d, want %d", test.target, test.header, resp.status, test.want)
+		}
+	}
+}
+
+// TestRefusesRequireOfRequestWithAnyNumberOfReadings: who has a token may not have readings made, and an expression
+// evaluated for each, as often as the request likes.
+func TestRefusesRequireOfRequestWithAnyNumberOfReadings(t *testing.T) {
+	h := newHouse(t, "")
+	token := h.token("read")
+	var methods strings.Builder
+	for i := range maxMethods + 1 {
+		fmt.Fprintf(&methods, "&_method=M%d", i)
+	}
+	paths := map[string]string{
+		"longer than any honest one": strings.Repeat("/.pl", 3500) + "/%61",
+		"much text":                  "/" + strings.Repeat("a", maxOddPath) + "%2f",
+	}
+	for name, path := range manyReadings {
+		paths[name] = path
+	}
+	for name, expression := range map[string]string{
+		"path": `request.path.startsWith("/")`, "method": `request.method != "DELETE"`, "neither": `client.id == "demo"`,
+	} {
+		h.load("http://{$ADDR} {\npassport_server\npassport_auth {\nrequire `" + expression + "`\n}\n" +
+			"reverse_proxy {$UPSTREAM}\n}")
+		wants := map[string]int{"/1?" + methods.String(): map[bool]int{true: 403, false: 200}[name == "method"]}
+		for _, path := range paths {
+			wants[path] = map[bool]int{true: 403, false: 200}[name == "path"]
+		}
+		for target, want := range wants {
+			since := len(h.logged())
+			resp := h.plain("GET", target, "Authorization: "+bearer(token))
+			if got := h.upstream.last(); resp.status != want || (got != nil) != (want == 200) {
+				t.Errorf("%s, %.40s: %d, want %d", name, target, resp.status, want)
+			}
+			if told := strings.Contains(h.logged()[since:], errTooManyReadings.Error()); told != (want == 403) {
+				t.Errorf("%s, %.40s: told of in the log: %v", name, target, told)
+			}
+		}
+	}
+	for name, path := range paths {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(10, func() { _, _ = otherPaths(u) }); n > 100 {
+			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
 }

@@ -101,7 +101,11 @@ func kindOf(r *http.Request) requestKind {
 	switch {
 	case isWebSocket(r):
 		return opens
-	case !isSafe(r.Method), slices.ContainsFunc(otherMethods(r), func(method string) bool { return !isSafe(method) }):
+	case !isSafe(r.Method):
+		return changes
+	}
+	others, all := otherMethods(r)
+	if !all || slices.ContainsFunc(others, func(method string) bool { return !isSafe(method) }) {
 		return changes
 	}
 	return looks

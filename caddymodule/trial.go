@@ -39,6 +39,10 @@ type trialRun struct {
 	passed  []passing
 	unsure  []caddyhttp.MiddlewareHandler // that have been met and may have answered
 
+	last   map[*caddyhttp.Route]int // see [doors]
+	more   bool                     // there may be doors behind the list of routes, or the handler, that is run now
+	shared bool                     // others have the header fields of the request, too
+
 	// meet, where it is given, looks at each handler first, and tells whether the request goes on from it. after is then
 	// the handler on whose answer it depends whether the request comes there; empty: none.
 	meet  func(caddyhttp.MiddlewareHandler) (goesOn bool)
@@ -47,7 +51,19 @@ type trialRun struct {
 
 // through sends the request through the routes, and tells whether it goes on after them.
 func (t *trialRun) through(routes caddyhttp.RouteList) (goesOn bool) {
-	for _, route := range routes {
+	if len(routes) == 0 {
+		return true
+	}
+	last, known := t.last[&routes[0]]
+	if !known {
+		last = len(routes)
+	}
+	more := t.more
+	defer func() { t.more = more }()
+	for i, route := range routes {
+		if i > last && !more {
+			return false // matchers cost time, and nothing is there to be found
+		}
 		if route.Group != "" && t.groups[route.Group] {
 			continue
 		}
@@ -57,7 +73,8 @@ func (t *trialRun) through(routes caddyhttp.RouteList) (goesOn bool) {
 		if route.Group != "" {
 			t.groups[route.Group] = true
 		}
-		for _, h := range route.Handlers {
+		for at, h := range route.Handlers {
+			t.more = more || i < last || at+1 < len(route.Handlers)
 			if !t.handle(h) {
 				return false
 			}
@@ -80,6 +97,9 @@ func (t *trialRun) handle(h caddyhttp.MiddlewareHandler) (goesOn bool) {
 		h.Rewrite(t.request, t.repl)
 	case *headers.Handler:
 		if h.Request != nil {
+			if t.shared {
+				t.request.Header, t.shared = t.request.Header.Clone(), false
+			}
 			h.Request.ApplyToRequest(t.request)
 		}
 	case *caddyhttp.VarsMiddleware, *maphandler.Handler:
