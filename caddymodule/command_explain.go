@@ -83,8 +83,8 @@ func (e *explanation) write(w io.Writer) {
 			set  bool
 			name string
 		}{
-			{door.Session, "session, which is not looked at here: no cookie is"}, {door.Optional, "optional"}, {door.ReportOnly, "report_only"},
-			{door.Preflight, "preflight"},
+			{door.Session, "session, which is not looked at here: no cookie is"}, {door.Optional, "optional"},
+			{door.ReportOnly, "report_only"}, {door.Preflight, "preflight"},
 		} {
 			if option.set {
 				fmt.Fprintf(w, "  option\t%s\n", option.name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -328,9 +329,7 @@ func TestRefusesRequireOfRequestWithAnyNumberOfReadings(t *testing.T) {
 		"longer than any honest one": strings.Repeat("/.pl", 3500) + "/%61",
 		"much text":                  "/" + strings.Repeat("a", maxOddPath) + "%2f",
 	}
-	for name, path := range manyReadings {
-		paths[name] = path
-	}
+	maps.Copy(paths, manyReadings)
 	for name, expression := range map[string]string{
 		"path": `request.path.startsWith("/")`, "method": `request.method != "DELETE"`, "neither": `client.id == "demo"`,
 	} {

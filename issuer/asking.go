@@ -38,7 +38,7 @@ func (a *asking) again() time.Duration {
 	if a.n == 0 {
 		return 0
 	}
-	return a.took[rand.IntN(min(a.n, askedBefore))]
+	return a.took[rand.IntN(min(a.n, askedBefore))] //nolint:gosec // nobody gains from knowing which
 }
 
 // ask asks the next source.

@@ -76,11 +76,11 @@ func (e *endpoints) authorizePost(w http.ResponseWriter, r *http.Request) {
 		e.decideConsent(w, r, f, f.get("decision"))
 		return
 	}
-	for _, secret := range []string{"client_secret", "client_assertion", "password", "code_verifier", "access_token"} {
-		if f.has(secret) { // what a client has sent by mistake is not to end up in a URL
-			e.refusePage(w, r, badRequest("Credentials have no place in this request."))
-			return
-		}
+	// What a client has sent by mistake is not to end up in a URL.
+	credentials := []string{"client_secret", "client_assertion", "password", "code_verifier", "access_token"}
+	if slices.ContainsFunc(credentials, f.has) {
+		e.refusePage(w, r, badRequest("Credentials have no place in this request."))
+		return
 	}
 	seeOther(w, e.prefix+"/authorize?"+f.encode())
 }

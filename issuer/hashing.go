@@ -12,11 +12,11 @@ import (
 
 // Hashing a password takes about 20 ms of a core and 19 MB of memory, and anybody may ask for it. So all hashing of the
 // process goes through one queue: at most one hash a core at a time, on half of the cores and never more than
-// maxHashers, which bounds the memory; and in the long run a part of the cores: one in idleShare while nobody else wants
-// them, which shows in how long a hash takes, and one in busyShare when others do, so that a flood of sign-ins, whose
-// pages and garbage cost about as much again, leaves the cores to the requests beside it. What was not used is saved
-// up, so that a class or an office who come at once do not wait. Who would wait for longer than maxHashWait is told to
-// come again.
+// maxHashers, which bounds the memory; and in the long run a part of the cores: one in idleShare while nobody else
+// wants them, which shows in how long a hash takes, and one in busyShare when others do, so that a flood of sign-ins,
+// whose pages and garbage cost about as much again, leaves the cores to the requests beside it. What was not used is
+// saved up, so that a class or an office who come at once do not wait. Who would wait for longer than maxHashWait is
+// told to come again.
 const (
 	maxHashers  = 4
 	maxHashWait = 4 * time.Second

@@ -13,9 +13,10 @@ import (
 )
 
 // secretGuesses are the wrong guesses at clients' secrets: of each client from each address apart, so that no stranger
-// locks a client out; what an address guesses at many clients has [secretAddresses] for a limit. Those that cost nothing are counted in memory alone, by each node for itself. Those from which
-// waits come are in the store, too, for other nodes and the time after a restart. While somebody waits nothing is
-// looked at, so that a flood of guesses is none of writes.
+// locks a client out; what an address guesses at many clients is limited by [secretAddresses]. Those that cost nothing
+// are counted in memory alone, by each node for itself. Those from which waits come are in the store, too, for other
+// nodes and the time after a restart. While somebody waits nothing is looked at, so that a flood of guesses is none of
+// writes.
 type secretGuesses struct {
 	any atomic.Bool // whether there are any: those who know their secrets pay nothing
 

@@ -188,8 +188,8 @@ func (w *backupWriter) end() error {
 	return w.out.Flush()
 }
 
-// BackupError says why a backup is none, or none that can be restored here. Where it wraps [ErrUnavailable] that counts:
-// a record could not be written.
+// BackupError says why a backup is none, or none that can be restored here. Where it wraps [ErrUnavailable] that
+// counts: a record could not be written.
 type BackupError struct{ err error }
 
 func (e *BackupError) Error() string { return e.err.Error() }

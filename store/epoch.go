@@ -83,9 +83,9 @@ func (db *DB) inForce(r *Records) error {
 	return (&Records{tx: r.tx}).put(db.epochKey(), epoch{Number: e.Number, Retired: e.Retired}, time.Time{})
 }
 
-// KeyRetirements is how many keys have been removed at once by [Records.DeleteKey]. Who remembers it beside a key knows,
-// within any transaction, whether the key may have been removed meanwhile, for no more than the read of the epoch that
-// there is anyway.
+// KeyRetirements is how many keys have been removed at once by [Records.DeleteKey]. Who remembers it beside a key
+// knows, within any transaction, whether the key may have been removed meanwhile, for no more than the read of the
+// epoch that there is anyway.
 func (r *Records) KeyRetirements() (int, error) {
 	if !r.db.shared {
 		return int(r.db.retirements.Load()), nil

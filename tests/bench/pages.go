@@ -27,7 +27,7 @@ func (w *kept) WriteHeader(int)             {}
 // linked finds what a page loads.
 var linked = regexp.MustCompile(`(?:href|src)="/oauth/assets/([^"]+)"`)
 
-// pagesInProcess is what the pages that people see weigh, with all that a browser loads for them, none of it compressed;
+// pagesInProcess is what the pages that people see weigh with all that a browser loads for them, none of it compressed,
 // and what it takes to render the one that most people see.
 func (s *suite) pagesInProcess(ctx context.Context) ([]*row, error) {
 	p, err := pages.New(pages.Config{Brand: pages.Brand{Name: "Orders"}})
