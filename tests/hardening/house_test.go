@@ -44,6 +44,7 @@ const (
 	coder  = "coder"  // gives codes to an app, and answers devices
 	signer = "signer" // signs in and out
 	barred = "barred" // is disabled and enabled
+	ender  = "ender"  // ends all other sessions
 	pool   = 20
 
 	dee      = "dee" // takes back what the app "shop" was given
@@ -61,7 +62,7 @@ var passwordHash = sync.OnceValue(func() string {
 
 func people() []issuer.Person {
 	list := []issuer.Person{{Name: dee, PasswordHash: passwordHash()}}
-	for _, name := range []string{coder, signer, barred} {
+	for _, name := range []string{coder, signer, barred, ender} {
 		for n := range pool {
 			list = append(list, issuer.Person{Name: fmt.Sprint(name, n), PasswordHash: passwordHash()})
 		}

@@ -97,7 +97,7 @@ func work(dir, extra string) error {
 	jobs := []job{
 		(*house).workTokens, (*house).workTokens, codes(), codes(), (*house).workPersonal, (*house).workPeople,
 		(*house).workClients, (*house).workSessions, devices(), (*house).workConsent, (*house).workBarred,
-		(*house).workSecrets,
+		(*house).workSecrets, (*house).workOtherSessions, revocations(), denials(),
 	}
 	if extra == restoring {
 		jobs = []job{restores()}

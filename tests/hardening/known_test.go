@@ -32,7 +32,7 @@ type known struct {
 
 	// What is checked in the round in which it is said.
 	liveOnce, session, device set
-	approved, unused          set
+	approved, unused, denied  set
 	deadCode, deadRefresh     set
 	codes, refresh            map[string]string // what is spent, and what it gave
 	spent                     set               // refresh tokens that have been used
@@ -54,7 +54,7 @@ func newKnown() *known {
 func (k *known) forget() {
 	k.liveOnce, k.session, k.device, k.approved, k.unused = set{}, set{}, set{}, set{}, set{}
 	k.deadCode, k.deadRefresh, k.spent = set{}, set{}, set{}
-	k.signedOut, k.usedDevice = set{}, set{}
+	k.signedOut, k.usedDevice, k.denied = set{}, set{}, set{}
 	k.codes, k.refresh, k.guessed = map[string]string{}, map[string]string{}, map[string]int{}
 }
 
@@ -62,7 +62,7 @@ func (k *known) forget() {
 var words = []string{
 	"live", "live-once", "dead", "person", "no-person", "code", "spent-code", "spent-refresh", "session", "no-session",
 	"device", "approved", "spent-device", "consent", "dead-code", "dead-refresh", "person-is", "client", "client-name",
-	"no-client", "password", "key", "retired", "purging", "guessed", "backup", "restored",
+	"no-client", "password", "key", "retired", "purging", "guessed", "backup", "restored", "denied",
 }
 
 func (k *known) learn(said []fact) {
@@ -70,7 +70,7 @@ func (k *known) learn(said []fact) {
 		"live": k.live, "live-once": k.liveOnce, "dead": k.dead, "person": k.people, "no-person": k.nobody,
 		"code": k.unused, "session": k.session, "no-session": k.signedOut, "device": k.device, "approved": k.approved,
 		"spent-device": k.usedDevice, "dead-code": k.deadCode, "dead-refresh": k.deadRefresh, "key": k.keys,
-		"retiring": k.retiring, "retired": k.retired,
+		"retiring": k.retiring, "retired": k.retired, "denied": k.denied,
 	}
 	for _, words := range said {
 		k.said[words[0]]++
@@ -348,6 +348,12 @@ func (k *known) checkDevices(t *testing.T, h *house) {
 	for code := range k.approved {
 		if _, err := h.redeemDevice(code); err != nil {
 			t.Errorf("what a person has allowed a device is forgotten: %v", err)
+		}
+		k.usedDevice[code] = true
+	}
+	for code := range k.denied {
+		if _, err := h.redeemDevice(code); err == nil || !strings.Contains(err.Error(), "access_denied") {
+			t.Errorf("a device that was denied: %v", err) // RFC 8628, section 3.5
 		}
 		k.usedDevice[code] = true
 	}
