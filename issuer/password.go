@@ -21,8 +21,8 @@ import (
 // names first for argon2id.
 var ownHash = &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// Bounds of a password. NIST SP 800-63B §5.1.1.2 asks for 8 characters at least and for room for 64 or more; there are
-// no rules about which.
+// Bounds of a password. NIST SP 800-63B (revision 3) §5.1.1.2 asks for 8 characters at least and for room for 64 or
+// more; there are no rules about which.
 const (
 	minPassword = 8       // characters
 	maxPassword = 1 << 10 // bytes
