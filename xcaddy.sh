@@ -25,6 +25,8 @@ Usage: ./xcaddy.sh <command>
   run            builds ./caddy if it is missing or older than the sources, and runs Caddyfile.example;
                  its data is kept in ./.demo
   test [flags]   every check and every test; flags go to go test (-run TestWalk, -short, ...)
+  fuzz [time] [target]
+                 every fuzz target for that time each (10s), or those whose names match a regular expression
   bench [flags]  the benchmarks; flags go to tests/bench
   bench soak     a gateway under load for an hour, and whether it grows; -length 10m for less
 TEXT
@@ -122,6 +124,18 @@ run_tests() {
 	go test -race -json -timeout 20m -p "$(nproc 2>/dev/null || echo 2)" "$@" ./... | go run ./tests/internal/testlog
 }
 
+fuzz() {
+	need_go
+	local length=${1:-10s} wanted=${2:-.} file name
+	local -i count=0
+	while IFS=: read -r file name; do
+		count+=1
+		say "$name, $length"
+		go test -run '^$' -fuzz "^$name\$" -fuzztime "$length" "./$(dirname "$file")"
+	done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/func //' | grep -E ":.*$wanted" | sort)
+	((count > 0)) || die "no fuzz target is called $wanted"
+}
+
 bench() {
 	need_go
 	need "${bench_needs[@]}"
@@ -135,6 +149,7 @@ case $command in
 build) build "$@" ;;
 run) run ;;
 test) run_tests "$@" ;;
+fuzz) fuzz "$@" ;;
 bench) bench "$@" ;;
 -h | --help | help) usage ;;
 *)
