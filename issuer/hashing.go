@@ -27,8 +27,8 @@ const (
 
 	// How much longer than its least a hash takes on the average while the cores are idle, at most, and while they are
 	// busy, at least.
-	idleStrain = 1.1
-	busyStrain = 1.25
+	idleStrain = 1.02
+	busyStrain = 1.1
 )
 
 // hashLine is a line of the queue. Each has the whole share, so that none makes another longer.
