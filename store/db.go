@@ -14,8 +14,7 @@ type DB struct {
 	name        []byte // the issuer's, as keys have it
 	now         func() time.Time
 	current     atomic.Pointer[current]
-	restoring   atomic.Bool  // where the engine is not shared
-	retirements atomic.Int64 // where the engine is not shared, see [Records.KeyRetirements]
+	restoring   atomic.Bool // where the engine is not shared
 	revocations Revocations
 
 	shared bool         // other nodes write to the engine

@@ -84,13 +84,10 @@ func (db *DB) inForce(r *Records) error {
 }
 
 // KeyRetirements is how many keys have been removed at once by [Records.DeleteKey]. Who remembers it beside a key
-// knows, within any transaction, whether the key may have been removed meanwhile, for no more than the read of the
-// epoch that there is anyway.
+// knows, within any transaction, whether the key may have been removed meanwhile. It costs no more than a read of the
+// epoch, which updates on a shared engine have done already.
 func (r *Records) KeyRetirements() (int, error) {
-	if !r.db.shared {
-		return int(r.db.retirements.Load()), nil
-	}
-	if r.retired == nil { // a View, which does not read the epoch by itself
+	if r.retired == nil {
 		e, err := r.db.readEpoch(r.tx)
 		if err != nil {
 			return 0, err
@@ -102,10 +99,6 @@ func (r *Records) KeyRetirements() (int, error) {
 
 // keyRetired counts one more.
 func (r *Records) keyRetired() error {
-	if !r.db.shared {
-		r.db.retirements.Add(1) // one too many where the transaction fails does no harm
-		return nil
-	}
 	e, err := r.db.readEpoch(r.tx)
 	if err != nil {
 		return err
